@@ -1,0 +1,143 @@
+package shmchan
+
+// Errors: sentinels to compare with errors.Is, and the texts that a handle gives.
+// Invariant: every error that a handle returns names its channel and says what to
+// do; those of the hot path are made once, at Open, and cost no allocation.
+
+import (
+	"errors"
+	"fmt"
+	"os"
+)
+
+// sentinel is an error to compare with; it may also stand for one of the standard library.
+type sentinel struct {
+	text string
+	also error
+}
+
+func (s *sentinel) Error() string        { return "shmchan: " + s.text }
+func (s *sentinel) Is(target error) bool { return s.also != nil && target == s.also }
+
+// The life of a channel.
+var (
+	// ErrClosed is returned by a send on a closed channel, by a receive once the
+	// channel is closed and drained, and by a second Close. It is also os.ErrClosed.
+	ErrClosed error = &sentinel{"channel is closed", os.ErrClosed}
+	// ErrDetached is returned by every call on a handle that was let go by Detach,
+	// also by those that were blocked on it.
+	ErrDetached error = &sentinel{text: "handle is detached"}
+	// ErrDisconnected is returned, with WithDisconnect, by a receive on an empty
+	// channel that no live sender holds and by a blocked send that no live receiver could take.
+	ErrDisconnected error = &sentinel{text: "nobody at the other end"}
+)
+
+// Calls that do not wait.
+var (
+	// ErrFull is returned by TrySend when it would have to wait.
+	ErrFull error = &sentinel{text: "channel is full"}
+	// ErrEmpty is returned by TryRecv when it would have to wait.
+	ErrEmpty error = &sentinel{text: "channel is empty"}
+)
+
+// Opening.
+var (
+	// ErrBusy is returned when a single role is held by a live handle.
+	ErrBusy error = &sentinel{text: "busy"}
+	// ErrMismatch is returned when the channel is not what the caller says it is;
+	// a *MismatchError names the first difference.
+	ErrMismatch error = &sentinel{text: "mismatch"}
+	// ErrNotPOD is returned for a type that may not cross; a *TypeError names the field.
+	ErrNotPOD error = &sentinel{text: "not a fixed-size plain type"}
+	// ErrTooLarge is returned for a channel or a type of more bytes than can be mapped.
+	ErrTooLarge error = &sentinel{text: "too large"}
+	// ErrTooManyPeers is returned when all entries for participants are held by live handles.
+	ErrTooManyPeers error = &sentinel{text: "too many handles"}
+)
+
+// ErrCorrupt is returned when the shared bytes break the rules: a header that
+// contradicts itself, a slot word that cannot be, a length that lies, a bool that is neither.
+var ErrCorrupt error = &sentinel{text: "shared memory is corrupt"}
+
+// MismatchError says how a channel differs from what the caller expects. It is ErrMismatch.
+type MismatchError struct {
+	Channel string // the channel's name
+	What    string // the field, option, version or byte order: the first that differs
+	Here    string // as this program has it
+	There   string // as the channel has it
+	PID     int    // of the process that made the channel, 0 if not known
+}
+
+func (e *MismatchError) Error() string {
+	by := "in the channel"
+	if e.PID != 0 {
+		by = fmt.Sprintf("in the channel that pid %d made", e.PID)
+	}
+	return fmt.Sprintf("shmchan: channel %q: %s is %s here, %s %s; use the same on both sides, or remove the channel and make it anew",
+		e.Channel, e.What, e.Here, e.There, by)
+}
+
+// Is reports whether target is ErrMismatch.
+func (e *MismatchError) Is(target error) bool { return target == ErrMismatch }
+
+// TypeError says which part of a type may not cross between processes. It is ErrNotPOD.
+type TypeError struct {
+	Channel string // the channel's name
+	Type    string // the type that was asked for
+	Path    string // the offending part, as Tick.Meta.Name
+	Kind    string // what it is, as "a string"
+	Hint    string // what to use instead
+}
+
+func (e *TypeError) Error() string {
+	return fmt.Sprintf("shmchan: channel %q: type %s cannot cross between processes: %s is %s; %s",
+		e.Channel, e.Type, e.Path, e.Kind, e.Hint)
+}
+
+// Is reports whether target is ErrNotPOD.
+func (e *TypeError) Is(target error) bool { return target == ErrNotPOD }
+
+// chanError is a sentinel with the channel's name and advice.
+type chanError struct {
+	channel string
+	err     error
+	advice  string
+}
+
+func (e *chanError) Error() string {
+	text := e.err.Error()
+	var s *sentinel
+	if errors.As(e.err, &s) {
+		text = s.text
+	}
+	return fmt.Sprintf("shmchan: channel %q: %s; %s", e.channel, text, e.advice)
+}
+func (e *chanError) Unwrap() error { return e.err }
+
+// handleErrors are the errors of the hot path, made once for each handle.
+type handleErrors struct {
+	sendClosed, recvClosed, closeClosed error
+	full, noReceiver, empty             error
+	detached                            error
+	sendDisconnected, recvDisconnected  error
+}
+
+func newHandleErrors(name string) handleErrors {
+	e := func(err error, advice string) error { return &chanError{name, err, advice} }
+	return handleErrors{
+		sendClosed:       e(ErrClosed, "nothing more can be sent; stop sending, or open the name again for a new channel once everybody has left"),
+		recvClosed:       e(ErrClosed, "all that was sent has been received; stop receiving"),
+		closeClosed:      e(ErrClosed, "it was closed before; let one sender do it"),
+		full:             e(ErrFull, "try again once something was received, use Send to wait, or make it with a larger WithCapacity"),
+		noReceiver:       e(ErrFull, "its capacity is 0 and no receiver waits; use Send to wait for one"),
+		empty:            e(ErrEmpty, "try again once something was sent, or use Recv to wait"),
+		detached:         e(ErrDetached, "open the name again to go on"),
+		sendDisconnected: e(ErrDisconnected, "no live process holds it for receiving; start a receiver, or send without WithDisconnect to wait for one"),
+		recvDisconnected: e(ErrDisconnected, "it is empty and no live process holds it for sending; start a sender, or receive without WithDisconnect to wait for one"),
+	}
+}
+
+func corruptError(name, format string, a ...any) error {
+	return &chanError{name, fmt.Errorf("%w: %s", ErrCorrupt, fmt.Sprintf(format, a...)),
+		"some process wrote where it must not; remove the channel and make it anew"}
+}

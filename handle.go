@@ -1,0 +1,779 @@
+package shmchan
+
+// A handle: one attachment to a channel, without its type. Attaching, calls in
+// flight, letting go.
+//
+// Invariants:
+//   - The mapping and the locks stay until both sides of the handle are detached
+//     and the last call on them is out: every call is between enter and leave.
+//   - A position that a call has claimed is published, freed, given up or given
+//     back before that call leaves.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
+
+// side is one direction of a handle.
+type side struct {
+	h    *handle
+	d    direction
+	role uint64 // peerSends or peerReceives
+	lock int    // the lock of the single role
+
+	refs     atomic.Int64 // calls under way, less detachedBias once detached
+	detached atomic.Bool
+	finished atomic.Bool
+
+	queue   waitList // guarded by h.mu
+	posters waitList // rendezvous senders whose value is in the slot; guarded by h.mu
+	spins   atomic.Int32
+	tries   atomic.Int32
+	parks   atomic.Uint64
+	single  int // touched by the single role under the race detector
+	_       [64]byte
+}
+
+const detachedBias = 1 << 40
+
+// other is the role at the other end.
+func (s *side) other() uint64 { return (peerSends | peerReceives) &^ s.role }
+
+// enter begins a call; false: the side is detached.
+func (s *side) enter() bool {
+	if s.refs.Add(1) > 0 {
+		return true
+	}
+	s.leave()
+	return false
+}
+
+// leave ends a call; the last one out lets go.
+func (s *side) leave() {
+	if s.refs.Add(-1) == -detachedBias {
+		s.finish()
+	}
+}
+
+func (s *side) detach() error {
+	if s.detached.Swap(true) {
+		return s.h.errs.detached
+	}
+	s.h.wakeLocal(s, true)
+	if s.refs.Add(-detachedBias) == -detachedBias {
+		s.finish()
+	}
+	return nil
+}
+
+// finish lets go of the role, and with the last role of the handle.
+func (s *side) finish() {
+	if !s.finished.CompareAndSwap(false, true) {
+		return
+	}
+	h := s.h
+	h.peerMu.Lock()
+	if s.d == sending && h.oneSender {
+		h.ctl.tail.Store(h.ownTail)
+	} else if s.d == receiving && h.oneRecver {
+		h.ctl.head.Store(h.ownHead)
+	}
+	h.clearWaiting(s.d, h.idx)
+	h.dropRole(s.role)
+	_ = h.locks.unlock(s.lock)
+	h.peerMu.Unlock()
+	h.wakeAll() // Some may wait for our role only; and we may have swallowed a wake.
+	if h.sides.Add(-1) == 0 {
+		h.release()
+	}
+}
+
+// handle is what Sender, Receiver and Chan share.
+type handle struct {
+	ring
+	peers unsafe.Pointer
+	name  string
+	path  string
+	opts  options
+	info  *header
+	errs  handleErrors
+	file  *os.File
+	mem   []byte
+	race  *raceState
+
+	peerMu    sync.Mutex // guards locks, and what is done under them
+	locks     locker
+	idx       int  // our entry
+	joined    bool // we have one
+	lastCheck atomic.Int64
+
+	sides      atomic.Int32
+	send, recv side
+
+	mu      sync.Mutex // guards the queues
+	bell    *os.File
+	watched atomic.Bool
+	rvMu    sync.Mutex // guards rvCount
+	rvCount int        // goroutines that wait to receive from a rendezvous
+
+	bellMu sync.Mutex // guards bells
+	bells  map[int]ringer
+	rotor  atomic.Uint32
+}
+
+// openHandle makes or attaches to a channel of the type described by l.
+func openHandle(name string, l *layout, roles uint64, opts []Option) (*handle, error) {
+	o := newOptions(opts)
+	path, err := pathOf(name, &o)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		h := &handle{name: name, path: path, opts: o, errs: newHandleErrors(name), bells: map[int]ringer{}}
+		again, err := h.open(l, roles)
+		if err == nil && !again {
+			return h, nil
+		}
+		h.abandon()
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// open tries once. Again: somebody made or removed the channel meanwhile.
+func (h *handle) open(l *layout, roles uint64) (again bool, err error) {
+	o := &h.opts
+	h.file, h.info, err = openExisting(h.name, h.path, os.O_RDWR)
+	if errors.Is(err, fs.ErrNotExist) && !o.attach {
+		if h.info, err = newHeader(h.name, o, l); err != nil {
+			return false, err
+		}
+		sweep(o.dir)
+		if h.file, h.mem, err = create(h.name, h.path, o, h.info); errors.Is(err, fs.ErrExist) {
+			return true, nil // The loser of a race attaches to the winner, or says so.
+		} else if err != nil {
+			return false, err
+		}
+		return false, h.join(roles)
+	}
+	if err != nil {
+		return false, err
+	}
+	sweepOnce(o.dir)
+	if h.mem, err = mapShared(h.file, h.info.length); err != nil {
+		return false, h.fail(fmt.Sprintf("map %d bytes", h.info.length), err)
+	}
+	h.adopt()
+	if h.ctl.closed.Load() != 0 {
+		// A closed channel that nobody holds is as good as gone.
+		if !lockName(h.file) {
+			return false, &chanError{h.name, ErrBusy, "another process is about to remove it; try again"}
+		}
+		defer unlockName(h.file)
+		if !sameFile(h.file, h.path) {
+			return true, nil
+		}
+		h.idx = -1
+		if h.alone() {
+			h.removeDeadBells()
+			return true, os.Remove(h.path)
+		}
+	}
+	if o.create {
+		return false, h.fail("make it", &fs.PathError{Op: "create", Path: h.path, Err: fs.ErrExist})
+	}
+	if err := h.info.compare(h.name, o, l); err != nil {
+		return false, err
+	}
+	if err := h.join(roles); err != nil {
+		return false, err
+	}
+	// It may have been closed and left by all while we joined.
+	return h.ctl.closed.Load() != 0 && !sameFile(h.file, h.path), nil
+}
+
+// adopt points the ring into the mapping.
+func (h *handle) adopt() {
+	i := h.info
+	at := func(off uint64) unsafe.Pointer { return unsafe.Pointer(&h.mem[off]) }
+	h.ring = ring{
+		slots: at(i.slotsAt), mask: i.slots - 1, n: i.slots, capacity: max(1, i.capacity), stride: uintptr(i.stride),
+		full: lengthTag(i.size), rendezvous: i.capacity == 0,
+		oneSender: i.capacity > 0 && i.flags&flagSingleSender != 0,
+		oneRecver: i.capacity > 0 && i.flags&flagSingleReceiver != 0,
+		ctl:       (*control)(at(i.ctl)),
+		rv:        (*[maxPeers]atomic.Uint32)(unsafe.Add(at(i.ctl), unsafe.Sizeof(control{}))),
+	}
+	h.peers = at(i.peers)
+	if h.locks == nil {
+		h.locks = testLocks(h)
+	}
+}
+
+// testLocks is replaced by tests that run another system's locks here.
+var testLocks = func(h *handle) locker { return newLocks(h.file, h.info, h.opts.dir) }
+
+// join takes the single roles and an entry, and makes the doorbell.
+func (h *handle) join(roles uint64) error {
+	h.adopt()
+	h.send = side{h: h, d: sending, role: peerSends, lock: lockSender}
+	h.recv = side{h: h, d: receiving, role: peerReceives, lock: lockReceiver}
+	for _, r := range []struct {
+		s    *side
+		flag uint64
+		what string
+	}{{&h.send, flagSingleSender, "sending"}, {&h.recv, flagSingleReceiver, "receiving"}} {
+		if roles&r.s.role == 0 {
+			r.s.detached.Store(true)
+			r.s.refs.Store(-detachedBias)
+			r.s.finished.Store(true)
+			continue
+		}
+		h.sides.Add(1)
+		if h.info.flags&r.flag == 0 {
+			continue
+		}
+		if ok, err := h.locks.tryLock(r.s.lock); err != nil {
+			return h.fail("lock its single role", err)
+		} else if !ok {
+			return &chanError{h.name, ErrBusy, fmt.Sprintf("%s holds its single role for %s; wait until that handle detaches or dies, or make the channel without a single role",
+				h.holder(r.s.role), r.what)}
+		}
+	}
+	if err := h.attach(roles); err != nil {
+		return err
+	}
+	h.ownTail, h.ownHead = h.tailHint(), h.headHint()
+	h.race = newRaceState(h.info.id, h.n)
+	if err := h.startBell(); err != nil {
+		return h.fail("make a doorbell in "+h.opts.dir, err)
+	}
+	return nil
+}
+
+// holder names the process that has a role, as far as the entries tell.
+func (h *handle) holder(role uint64) string {
+	for i := range maxPeers {
+		if e := h.entry(i); isUsed(e.state.Load()) && e.state.Load()&role != 0 {
+			if pid := e.pid.Load(); pid == uint64(os.Getpid()) {
+				return "another handle of this process"
+			} else {
+				return fmt.Sprintf("pid %d", pid)
+			}
+		}
+	}
+	return "another process"
+}
+
+// abandon undoes a failed open.
+func (h *handle) abandon() {
+	if h.joined {
+		h.release()
+		return
+	}
+	if h.locks != nil {
+		_ = h.locks.close()
+	}
+	_ = unmap(h.mem)
+	if h.file != nil {
+		_ = h.file.Close()
+	}
+}
+
+// release leaves the channel. Nobody is in a call on the handle any more.
+func (h *handle) release() {
+	h.unwatch()
+	if h.bell != nil {
+		_ = h.bell.Close()
+	}
+	// Under the name's lock, so that of the last two to leave one sees that it is
+	// the last. Should somebody be stopped while holding it, the next Open cleans up.
+	named := lockName(h.file)
+	h.peerMu.Lock()
+	h.clearWaiting(sending, h.idx)
+	h.clearWaiting(receiving, h.idx)
+	h.rv[h.idx].Store(0)
+	h.entry(h.idx).state.Store(tagGen(h.me) << peerGenShift)
+	h.removeBell(h.idx, tagGen(h.me))
+	h.wakeAll()
+	if named && h.ctl.closed.Load() != 0 && h.alone() {
+		if sameFile(h.file, h.path) {
+			_ = os.Remove(h.path)
+		}
+		h.removeDeadBells()
+	}
+	_ = h.locks.unlock(h.idx)
+	_ = h.locks.close()
+	h.peerMu.Unlock()
+	h.bellMu.Lock()
+	for i := range h.bells {
+		h.dropRinger(i)
+	}
+	h.bellMu.Unlock()
+	if h.race != nil {
+		h.race.drop(h.info.id)
+	}
+	if named {
+		unlockName(h.file)
+	}
+	// The locks of the open file description go with its last reference, which is the mapping's or ours.
+	_ = unmap(h.mem)
+	_ = h.file.Close()
+}
+
+// removeDeadBells removes what the dead left of a channel that nobody holds.
+func (h *handle) removeDeadBells() {
+	for i := range maxPeers {
+		if s := h.entry(i).state.Load(); isUsed(s) && i != h.idx {
+			h.removeBell(i, peerGen(s))
+		}
+	}
+}
+
+func (h *handle) fail(what string, err error) error { return advise(h.name, what, err) }
+
+// sweepOnce sweeps a directory the first time that this process attaches to something there.
+func sweepOnce(dir string) {
+	if _, done := sweptDirs.LoadOrStore(dir, true); !done {
+		sweep(dir)
+	}
+}
+
+var sweptDirs sync.Map
+
+// Sending and receiving, from claim to publish. A nil ctx waits for ever.
+
+// sendBegin claims a position to send at, waiting for one.
+func (h *handle) sendBegin(ctx context.Context) (uint64, error) {
+	if raceEnabled && h.oneSender {
+		touch(&h.send.single)
+	}
+	if ctx != nil {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+	}
+	if h.ctl.closed.Load() != 0 {
+		return 0, h.errs.sendClosed
+	}
+	pos, v := h.claimSend()
+	if v != claimed {
+		return h.sendWait(ctx, pos, v)
+	}
+	if raceEnabled {
+		h.race.own(pos, h.mask)
+	}
+	return pos, nil
+}
+
+func (h *handle) sendWait(ctx context.Context, pos uint64, v verdict) (uint64, error) {
+	s := &h.send
+	var woken bool
+	var err error
+	for {
+		switch v {
+		case claimed:
+			if raceEnabled {
+				h.race.own(pos, h.mask)
+			}
+			h.passOn(s, woken)
+			return pos, nil
+		case sealed:
+			return 0, h.errs.sendClosed
+		case corrupt:
+			return 0, h.corruptAt(pos)
+		}
+		if err == nil {
+			err = s.mayWait(ctx, h.errs.sendClosed)
+		}
+		if err != nil {
+			h.passOn(s, woken)
+			return 0, err
+		}
+		if h.opts.disconnect && !h.anyLive(peerReceives) {
+			if pos, v = h.claimSend(); v == blocked {
+				err = h.errs.sendDisconnected
+			}
+			continue
+		}
+		var w bool
+		w, err = s.await(ctx, waitTurn, 0)
+		woken = woken || w
+		if err == nil {
+			pos, v = h.claimSend()
+		}
+	}
+}
+
+// mayWait says why a blocked call must not wait: it is cancelled, the handle is
+// detached, or (for senders) the channel is closed.
+func (s *side) mayWait(ctx context.Context, closed error) error {
+	if s.detached.Load() {
+		return s.h.errs.detached
+	}
+	if closed != nil && s.h.ctl.closed.Load() != 0 {
+		return closed
+	}
+	if ctx != nil {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// trySendBegin claims a position if that needs no waiting.
+func (h *handle) trySendBegin() (uint64, error) {
+	if raceEnabled && h.oneSender {
+		touch(&h.send.single)
+	}
+	if h.ctl.closed.Load() != 0 {
+		return 0, h.errs.sendClosed
+	}
+	pos, v := h.claimSend()
+	if v == blocked {
+		if h.checkPassed(h.slot(pos - h.capacity).Load()) {
+			pos, v = h.claimSend()
+		}
+	}
+	switch v {
+	case blocked:
+		return 0, h.errs.full
+	case sealed:
+		return 0, h.errs.sendClosed
+	case corrupt:
+		return 0, h.corruptAt(pos)
+	}
+	if raceEnabled {
+		h.race.own(pos, h.mask)
+	}
+	return pos, nil
+}
+
+// sendEnd publishes the value at pos, and for a rendezvous waits until it is taken.
+func (h *handle) sendEnd(ctx context.Context, pos uint64) error {
+	if h.rendezvous {
+		return h.post(ctx, pos)
+	}
+	if err := h.sendQuietly(pos); err != nil {
+		return err
+	}
+	if h.anyWaiting(receiving) {
+		h.wakeOne(receiving)
+	}
+	return nil
+}
+
+// sendQuietly publishes without waking anybody.
+func (h *handle) sendQuietly(pos uint64) error {
+	if raceEnabled {
+		h.race.hand(pos, h.mask)
+	}
+	switch h.publish(pos) {
+	case claimed:
+		return nil
+	case sealed:
+		return h.errs.sendClosed
+	}
+	return h.corruptAt(pos)
+}
+
+// sendAbort gives a claimed position up.
+func (h *handle) sendAbort(pos uint64) {
+	if raceEnabled {
+		h.race.hand(pos, h.mask)
+	}
+	h.giveUp(pos)
+	if h.anyWaiting(sending) {
+		h.wakeOne(sending)
+	}
+	if h.ctl.closed.Load() != 0 {
+		h.wakeAll()
+	}
+}
+
+// recvBegin claims a value, waiting for one.
+func (h *handle) recvBegin(ctx context.Context) (uint64, error) {
+	if raceEnabled && h.oneRecver {
+		touch(&h.recv.single)
+	}
+	if ctx != nil {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+	}
+	pos, passed, v := h.claimRecv()
+	if v != claimed {
+		return h.recvWait(ctx, pos, v)
+	}
+	if passed != 0 {
+		h.checkPassed(passed)
+	}
+	if raceEnabled {
+		h.race.own(pos, h.mask)
+	}
+	return pos, nil
+}
+
+func (h *handle) recvWait(ctx context.Context, pos uint64, v verdict) (uint64, error) {
+	s := &h.recv
+	var woken bool
+	var err error
+	if h.rendezvous && v == blocked {
+		h.rvEnter()
+		defer h.rvLeave() // Before the slot is freed.
+		pos, _, v = h.claimRecv()
+	}
+	for {
+		switch v {
+		case claimed:
+			if raceEnabled {
+				h.race.own(pos, h.mask)
+			}
+			h.passOn(s, woken)
+			return pos, nil
+		case sealed:
+			return 0, h.sawSealed()
+		case corrupt:
+			return 0, h.corruptAt(pos)
+		}
+		if err == nil {
+			err = s.mayWait(ctx, nil)
+		}
+		if err != nil {
+			if h.rendezvous { // A TrySend may count on us: first say that we go, then look once more.
+				h.rvLeave()
+				pos, _, v = h.claimRecv()
+				h.rvEnter()
+				if v != blocked {
+					continue
+				}
+			}
+			h.passOn(s, woken)
+			return 0, err
+		}
+		if h.opts.disconnect && !h.anyLive(peerSends) {
+			if pos, _, v = h.claimRecv(); v == blocked && !h.inHand() {
+				err = h.errs.recvDisconnected
+			}
+			if v != blocked || err != nil {
+				continue
+			}
+		}
+		var w bool
+		w, err = s.await(ctx, waitTurn, 0)
+		woken = woken || w
+		if err == nil {
+			pos, _, v = h.claimRecv()
+		}
+	}
+}
+
+// inHand says whether somebody has a slot in hand that may yet become a value.
+func (h *handle) inHand() (found bool) {
+	h.holders(receiving, func(uint64) { found = true })
+	return found
+}
+
+// tryRecvBegin claims a value if there is one.
+func (h *handle) tryRecvBegin() (uint64, error) {
+	if raceEnabled && h.oneRecver {
+		touch(&h.recv.single)
+	}
+	for {
+		pos, passed, v := h.claimRecv()
+		if passed != 0 && h.checkPassed(passed) && v == blocked {
+			continue
+		}
+		switch v {
+		case blocked:
+			if passed != 0 && !h.nothingToTake() {
+				continue
+			}
+			return 0, h.errs.empty
+		case sealed:
+			return 0, h.sawSealed()
+		case corrupt:
+			return 0, h.corruptAt(pos)
+		}
+		if raceEnabled {
+			h.race.own(pos, h.mask)
+		}
+		return pos, nil
+	}
+}
+
+// recvEnd frees the slot of a value that was taken.
+func (h *handle) recvEnd(pos uint64) error {
+	var poster int
+	if h.rendezvous {
+		poster = int(h.ctl.poster.Load() % maxPeers)
+	}
+	if err := h.recvQuietly(pos); err != nil {
+		return err
+	}
+	if h.rendezvous {
+		h.wakePeer(poster, sending)
+	}
+	h.wakeAfterFree()
+	return nil
+}
+
+// recvQuietly frees without waking anybody.
+func (h *handle) recvQuietly(pos uint64) error {
+	if raceEnabled {
+		h.race.hand(pos, h.mask)
+	}
+	if !h.free(pos) {
+		return h.corruptAt(pos)
+	}
+	return nil
+}
+
+func (h *handle) wakeAfterFree() {
+	if h.anyWaiting(sending) {
+		h.wakeOne(sending)
+	}
+	if h.ctl.closed.Load() != 0 && h.anyWaiting(receiving) {
+		h.wakeOne(receiving) // It may be waiting for us, to seal.
+	}
+}
+
+// recvAbort gives a value back.
+func (h *handle) recvAbort(pos uint64) {
+	if raceEnabled {
+		h.race.hand(pos, h.mask)
+	}
+	h.giveBack(pos)
+	if h.anyWaiting(receiving) {
+		h.wakeOne(receiving)
+	}
+	if h.rendezvous { // A sender that was cancelled meanwhile takes it back.
+		h.wakePeer(int(h.ctl.poster.Load()%maxPeers), sending)
+	}
+}
+
+// sawSealed: the channel is closed and drained, for everybody.
+func (h *handle) sawSealed() error {
+	if raceEnabled {
+		h.race.sawClosed()
+	}
+	h.wakeAll()
+	return h.errs.recvClosed
+}
+
+func (h *handle) corruptAt(pos uint64) error {
+	w := h.slot(pos).Load()
+	return corruptError(h.name, "slot %d of %d, looked at for position %d, has the word %#x (position %d, state %d)",
+		pos&h.mask, h.n, pos, w, wordPos(w), wordState(w))
+}
+
+// use runs f in a call on whichever side is still held.
+func (h *handle) use(f func()) error {
+	for _, s := range []*side{&h.send, &h.recv} {
+		if s.enter() {
+			defer s.leave()
+			f()
+			return nil
+		}
+	}
+	return h.errs.detached
+}
+
+func (h *handle) closeChannel(s *side) error {
+	if !s.enter() {
+		return h.errs.detached
+	}
+	defer s.leave()
+	if raceEnabled {
+		h.race.close()
+	}
+	if !h.ctl.closed.CompareAndSwap(0, 1) {
+		return h.errs.closeClosed
+	}
+	h.wakeAll()
+	return nil
+}
+
+// Stats is a look at a channel. The counts are of the whole channel since it was
+// made, but for those that say otherwise; they are not one snapshot while others work on it.
+type Stats struct {
+	Name        string
+	Cap         int
+	Len         int  // values in the channel, also those being received
+	Closed      bool // Close was called
+	Sent        uint64
+	Received    uint64
+	Redelivered uint64 // values that a RecvFunc gave back or a dead receiver left
+	Abandoned   uint64 // positions that a SendFunc gave up or a dead sender left
+	Recovered   uint64 // handles that died and were cleared away
+	Senders     int    // handles attached for sending, not checked to be alive
+	Receivers   int    // handles attached for receiving, not checked to be alive
+	Waiting     int    // handles that wait now, in either direction
+	Parked      uint64 // times that a call on this handle parked
+}
+
+func (h *handle) statsNow() Stats {
+	st := Stats{Name: h.name, Cap: int(h.info.capacity)}
+	_ = h.use(func() { st = h.stats() })
+	return st
+}
+
+func (h *handle) length() (n int) {
+	if !h.rendezvous {
+		_ = h.use(func() { n, _, _ = h.census() })
+	}
+	return n
+}
+
+// wakeFor wakes as many as n values or spaces are for, if so many wait.
+func (h *handle) wakeFor(d direction, n int) {
+	for ; n > 0 && h.anyWaiting(d); n-- {
+		h.wakeOne(d)
+	}
+}
+
+// recvMore claims another value for a batch, without waiting.
+func (h *handle) recvMore() (uint64, verdict) {
+	pos, _, v := h.claimRecv()
+	if raceEnabled && v == claimed {
+		h.race.own(pos, h.mask)
+	}
+	return pos, v
+}
+
+// stats is called in a call.
+func (h *handle) stats() Stats {
+	n, head, tail := h.census()
+	st := Stats{
+		Name: h.name, Cap: int(h.info.capacity), Len: n, Closed: h.ctl.closed.Load() != 0,
+		Redelivered: h.ctl.givenBack.Load(), Abandoned: h.ctl.givenUp.Load(), Recovered: h.ctl.recovered.Load(),
+		Parked: h.send.parks.Load() + h.recv.parks.Load(),
+	}
+	st.Sent = (tail-h.info.start)&posMask - st.Abandoned
+	st.Received = (head-h.info.start)&posMask - st.Abandoned
+	if h.rendezvous {
+		st.Len = 0
+	}
+	for i := range maxPeers {
+		s := h.entry(i).state.Load()
+		if isUsed(s) && s&peerSends != 0 {
+			st.Senders++
+		}
+		if isUsed(s) && s&peerReceives != 0 {
+			st.Receivers++
+		}
+		if bit := uint64(1) << (i % 64); (h.ctl.senders[i/64].Load()|h.ctl.receivers[i/64].Load())&bit != 0 {
+			st.Waiting++
+		}
+	}
+	return st
+}
+
+// forever is the context of the calls without one: it never ends.
+var forever context.Context

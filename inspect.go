@@ -1,0 +1,114 @@
+package shmchan
+
+// Looking at channels without taking part: for tools and monitoring.
+// Invariant: nothing here writes to a channel, or needs to know its type.
+
+import (
+	"io/fs"
+	"os"
+	"sort"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Info describes a channel.
+type Info struct {
+	Stats
+	Type           string // the element type, as its maker named it
+	Layout         string // the canonical layout: a line a field, path kind offset size alignment
+	Size           int    // bytes of a value
+	SingleSender   bool
+	SingleReceiver bool
+	Mode           fs.FileMode
+	Bytes          int64 // of the channel's file
+	Path           string
+	PID            int // of the process that made it
+	Created        time.Time
+	Peers          []Peer
+}
+
+// Peer is a handle that is attached to a channel, or was when its process died.
+type Peer struct {
+	PID      int // as its process sees it
+	Sends    bool
+	Receives bool
+	Alive    bool // false: dead, and not cleared away yet by anybody who goes on
+	Waiting  bool
+	Since    time.Time
+}
+
+// Inspect looks at the channel of that name, without attaching to it. Only WithDir
+// counts among the options. Stats.Parked is 0, and Senders and Receivers count live handles only.
+func Inspect(name string, opts ...Option) (Info, error) {
+	o := newOptions(opts)
+	path, err := pathOf(name, &o)
+	if err != nil {
+		return Info{}, err
+	}
+	f, hd, err := openExisting(name, path, os.O_RDONLY)
+	if err != nil {
+		return Info{}, err
+	}
+	defer f.Close()
+	mem, err := unix.Mmap(int(f.Fd()), 0, int(hd.length), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return Info{}, advise(name, "map it", err)
+	}
+	defer func() { _ = unmap(mem) }()
+	h := &handle{name: name, path: path, opts: o, info: hd, file: f, mem: mem}
+	h.adopt()
+	defer func() { _ = h.locks.close() }()
+	info := Info{
+		Stats: h.stats(), Type: hd.typeName, Layout: hd.text, Size: int(hd.size), Path: path,
+		SingleSender: hd.flags&flagSingleSender != 0, SingleReceiver: hd.flags&flagSingleReceiver != 0,
+		PID: int(hd.pid), Created: time.Unix(0, int64(hd.created)), Bytes: int64(hd.length),
+	}
+	if st, err := f.Stat(); err == nil {
+		info.Mode = st.Mode().Perm()
+	}
+	info.Senders, info.Receivers = 0, 0
+	for i := range maxPeers {
+		e := h.entry(i)
+		s := e.state.Load()
+		if !isUsed(s) {
+			continue
+		}
+		alive, err := h.locks.held(i)
+		if err != nil {
+			return info, advise(name, "look who is alive", err)
+		}
+		waits := (h.ctl.senders[i/64].Load()|h.ctl.receivers[i/64].Load())&(1<<(i%64)) != 0
+		p := Peer{
+			PID: int(e.pid.Load()), Sends: s&peerSends != 0, Receives: s&peerReceives != 0,
+			Alive: alive, Waiting: waits && alive, Since: time.Unix(0, int64(e.attached.Load())),
+		}
+		info.Peers = append(info.Peers, p)
+		if alive && p.Sends {
+			info.Senders++
+		}
+		if alive && p.Receives {
+			info.Receivers++
+		}
+	}
+	return info, nil
+}
+
+// List names the channels in the directory, sorted: all files that have a
+// channel's name, whatever is in them. Only WithDir counts among the options.
+func List(opts ...Option) ([]string, error) {
+	o := newOptions(opts)
+	entries, err := os.ReadDir(o.dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if n, ok := strings.CutPrefix(e.Name(), filePrefix); ok && n != "" {
+			names = append(names, n)
+		}
+	}
+	sort.Strings(names)
+	return names, nil
+}

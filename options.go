@@ -1,0 +1,127 @@
+package shmchan
+
+// Options: what a caller may say of a channel and of its handle.
+// Invariant: what belongs to the channel is compared with the file when attaching;
+// what belongs to the handle never reaches the file.
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// DefaultCapacity is the capacity of a channel made without WithCapacity.
+const DefaultCapacity = 1024
+
+// EnvDir names the environment variable that replaces the default directory.
+const EnvDir = "SHMCHAN_DIR"
+
+// Option changes how Open makes, attaches to or uses a channel.
+type Option func(*options)
+
+// Wait says how a handle waits.
+type Wait int
+
+const (
+	// Adaptive spins for as long as that has paid lately, at most some tens of
+	// microseconds, then parks. It is the default.
+	Adaptive Wait = iota
+	// Spin never parks: the shortest latency, at the price of a CPU for each waiting goroutine.
+	Spin
+	// Park never spins.
+	Park
+)
+
+type options struct {
+	capacity   int // -1: not stated
+	dir        string
+	mode       fs.FileMode
+	oneSender  bool
+	oneRecver  bool
+	create     bool
+	attach     bool
+	wait       Wait
+	disconnect bool
+	start      uint64 // the first position, for tests of wraparound
+	invalid    string
+}
+
+func newOptions(opts []Option) options {
+	o := options{capacity: -1, mode: 0o600}
+	for _, f := range opts {
+		f(&o)
+	}
+	if o.dir == "" {
+		o.dir = os.Getenv(EnvDir)
+	}
+	if o.dir == "" {
+		o.dir = defaultDir()
+	}
+	if o.create && o.attach {
+		o.invalid = "WithCreate and WithAttach exclude each other; leave both out to create or attach"
+	}
+	return o
+}
+
+func (o *options) refuse(format string, a ...any) { o.invalid = fmt.Sprintf(format, a...) }
+
+// WithCapacity sets how many values the channel holds, exactly; 0 is a rendezvous:
+// each Send waits for its Recv. On attaching it must match. Left out, attaching
+// takes what is there and creating makes DefaultCapacity.
+func WithCapacity(n int) Option {
+	return func(o *options) {
+		if n < 0 {
+			o.refuse("WithCapacity(%d): a capacity is 0 or more", n)
+			return
+		}
+		o.capacity = n
+	}
+}
+
+// WithDir says in which directory the channel lies. The default is $SHMCHAN_DIR or
+// else the system's memory file system (/dev/shm on Linux).
+func WithDir(path string) Option {
+	return func(o *options) { o.dir = path }
+}
+
+// WithMode sets the permission bits of a channel that is made, exactly, whatever
+// the umask. Whoever may use a channel needs both to read and to write it. The default is 0600.
+func WithMode(mode fs.FileMode) Option {
+	return func(o *options) {
+		if mode&^fs.ModePerm != 0 || mode&0o600 != 0o600 {
+			o.refuse("WithMode(%v): the mode has permission bits only, and its owner may read and write", mode)
+			return
+		}
+		o.mode = mode
+	}
+}
+
+// WithSingleSender makes a channel that one handle at a time sends on, and one
+// goroutine at a time uses that handle's sending side: the fast path. A second
+// handle that would send is ErrBusy until the first detaches or dies.
+func WithSingleSender() Option { return func(o *options) { o.oneSender = true } }
+
+// WithSingleReceiver is WithSingleSender for the receiving side.
+func WithSingleReceiver() Option { return func(o *options) { o.oneRecver = true } }
+
+// WithCreate makes Open fail with fs.ErrExist if the channel is already there.
+func WithCreate() Option { return func(o *options) { o.create = true } }
+
+// WithAttach makes Open fail with fs.ErrNotExist if the channel is not there.
+func WithAttach() Option { return func(o *options) { o.attach = true } }
+
+// WithWait sets how this handle's calls wait.
+func WithWait(w Wait) Option {
+	return func(o *options) {
+		if w < Adaptive || w > Park {
+			o.refuse("WithWait(%d): use Adaptive, Spin or Park", int(w))
+			return
+		}
+		o.wait = w
+	}
+}
+
+// WithDisconnect makes this handle's calls fail with ErrDisconnected where they
+// would wait for ever: a receive on an empty channel that no live handle, this one
+// included, holds for sending, and a send that must wait and that none holds for receiving.
+func WithDisconnect() Option { return func(o *options) { o.disconnect = true } }

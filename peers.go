@@ -1,0 +1,211 @@
+package shmchan
+
+// Who takes part, and who is dead.
+//
+// Invariants:
+//   - A participant is a handle. It has an entry in the file and holds that
+//     entry's lock, which the kernel drops when the handle's process dies,
+//     however it dies. A free lock is the only proof of death there is.
+//   - Only the holder of an entry's lock writes the entry.
+//   - An entry is used again only after everything that its last owner held was
+//     recovered, and then with the next generation: so a word in a slot with an
+//     entry's index and another generation names nobody alive.
+
+import (
+	"os"
+	"time"
+	"unsafe"
+)
+
+// Locks beyond those of the entries.
+const (
+	lockSender   = maxPeers     // the single sender's role
+	lockReceiver = maxPeers + 1 // the single receiver's role
+)
+
+// locker is what the platform gives to prove life: locks by number that the
+// kernel drops with their holder. Calls on one locker are serialised by handle.peerMu.
+type locker interface {
+	// tryLock takes lock i, if no other locker holds it.
+	tryLock(i int) (bool, error)
+	// held says whether another locker holds lock i, without taking it.
+	held(i int) (bool, error)
+	unlock(i int) error
+	close() error
+}
+
+func (h *handle) entry(i int) *peer {
+	return (*peer)(unsafe.Add(h.peers, uintptr(i)*unsafe.Sizeof(peer{})))
+}
+
+func peerGen(state uint64) uint64    { return state >> peerGenShift & genMask }
+func peerTag(i int, s uint64) uint64 { return peerGen(s)<<idxBits | uint64(i) }
+func tagIndex(tag uint64) int        { return int(tag & (maxPeers - 1)) }
+func tagGen(tag uint64) uint64       { return tag >> idxBits }
+func isUsed(state uint64) bool       { return state&peerUsed != 0 }
+
+// attach takes an entry, and clears away every participant that has died.
+func (h *handle) attach(roles uint64) error {
+	h.peerMu.Lock()
+	defer h.peerMu.Unlock()
+	h.idx = -1
+	for i := range maxPeers {
+		s := h.entry(i).state.Load()
+		if h.idx >= 0 && !isUsed(s) {
+			continue
+		}
+		ok, err := h.locks.tryLock(i)
+		if err != nil {
+			return h.fail("lock a participant's entry", err)
+		}
+		if !ok {
+			continue
+		}
+		h.clear(i)
+		if h.idx >= 0 {
+			if err := h.locks.unlock(i); err != nil {
+				return h.fail("unlock a participant's entry", err)
+			}
+			continue
+		}
+		h.idx, h.joined = i, true
+		e := h.entry(i)
+		gen := (peerGen(e.state.Load()) + 1) & genMask
+		h.me = gen<<idxBits | uint64(i)
+		e.pid.Store(uint64(os.Getpid()))
+		e.attached.Store(uint64(time.Now().UnixNano()))
+		e.state.Store(gen<<peerGenShift | peerUsed | roles)
+	}
+	if h.idx < 0 {
+		return &chanError{h.name, ErrTooManyPeers, "it has 256 live handles, detach one; goroutines of a process can share a handle"}
+	}
+	return nil
+}
+
+// clear recovers what the last owner of entry i held, and marks it unused. The
+// caller holds the entry's lock; if it dies half way, the next one starts again.
+func (h *handle) clear(i int) {
+	e := h.entry(i)
+	s := e.state.Load()
+	if !isUsed(s) {
+		return
+	}
+	freed, refilled := h.recoverTag(peerTag(i, s))
+	h.clearWaiting(sending, i)
+	h.clearWaiting(receiving, i)
+	h.rv[i].Store(0)
+	h.removeBell(i, peerGen(s))
+	h.ctl.recovered.Add(1)
+	e.state.Store(peerGen(s) << peerGenShift)
+	// Whoever waited for what it held may go on; and it may have died with a wake in its hands.
+	for range max(1, freed) {
+		h.wakeOne(sending)
+	}
+	for range max(1, refilled) {
+		h.wakeOne(receiving)
+	}
+	if h.ctl.closed.Load() != 0 {
+		h.wakeAll()
+	}
+}
+
+// checkOwner recovers what the owner of a slot's word holds, if it is dead.
+func (h *handle) checkOwner(tag uint64) {
+	if tag == h.me {
+		return
+	}
+	h.peerMu.Lock()
+	defer h.peerMu.Unlock()
+	i := tagIndex(tag)
+	if i == h.idx || peerGen(h.entry(i).state.Load()) != tagGen(tag) || !isUsed(h.entry(i).state.Load()) {
+		// The index is ours or another's by now, or nobody's: the owner is gone.
+		freed, refilled := h.recoverTag(tag)
+		for range freed {
+			h.wakeOne(sending)
+		}
+		for range refilled {
+			h.wakeOne(receiving)
+		}
+		return
+	}
+	h.clearIfDead(i)
+}
+
+// clearIfDead clears entry i if its owner is dead. The caller holds peerMu.
+func (h *handle) clearIfDead(i int) (dead bool) {
+	if i == h.idx {
+		return false
+	}
+	if held, err := h.locks.held(i); err != nil || held {
+		return false
+	}
+	if ok, err := h.locks.tryLock(i); err != nil || !ok {
+		return false
+	}
+	h.clear(i)
+	_ = h.locks.unlock(i)
+	return true
+}
+
+// checkEvery is how often, at most, a call that does not wait asks whether an owner is alive.
+const checkEvery = 5 * time.Millisecond
+
+var processStart = time.Now()
+
+// checkPassed checks the owner of a word that a call stepped past or was held up
+// by, if it is another participant and that was not done just now. True: it did.
+func (h *handle) checkPassed(w uint64) bool {
+	if s := wordState(w); s != stWriting && s != stReading || wordTag(w) == h.me {
+		return false
+	}
+	now := int64(time.Since(processStart))
+	if last := h.lastCheck.Load(); now-last < int64(checkEvery) || !h.lastCheck.CompareAndSwap(last, now) {
+		return false
+	}
+	h.checkOwner(wordTag(w))
+	return true
+}
+
+// checkHolders checks everybody that a caller blocked in direction d may be waiting for.
+func (h *handle) checkHolders(d direction) {
+	var seen [4]uint64 // indices checked, as bits
+	h.holders(d, func(w uint64) {
+		tag := wordTag(w)
+		if i := tagIndex(tag); seen[i/64]&(1<<(i%64)) == 0 {
+			seen[i/64] |= 1 << (i % 64)
+			h.checkOwner(tag)
+		}
+	})
+}
+
+// anyLive says whether a live handle, this one included, has the role.
+func (h *handle) anyLive(role uint64) bool {
+	h.peerMu.Lock()
+	defer h.peerMu.Unlock()
+	if h.entry(h.idx).state.Load()&role != 0 {
+		return true
+	}
+	live := false
+	for i := range maxPeers {
+		if s := h.entry(i).state.Load(); isUsed(s) && i != h.idx && !h.clearIfDead(i) && s&role != 0 {
+			live = true
+		}
+	}
+	return live
+}
+
+// alone says whether no other live handle is attached. The caller holds peerMu.
+func (h *handle) alone() bool {
+	for i := range maxPeers {
+		if i == h.idx || !isUsed(h.entry(i).state.Load()) {
+			continue
+		}
+		if held, err := h.locks.held(i); err != nil || held {
+			return false
+		}
+	}
+	return true
+}
+
+// dropRole takes a role off our entry.
+func (h *handle) dropRole(role uint64) { h.entry(h.idx).state.And(^role) }

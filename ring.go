@@ -1,0 +1,612 @@
+package shmchan
+
+// The ring: lock-free claims of slots in memory that other processes share.
+//
+// Invariants, with p a position (modulo 2^40), n the number of slots (a power
+// of two) and c the capacity (c <= n; a rendezvous has n = c = 1):
+//
+//   - The word of slot p mod n goes through
+//         FREE(p) -> WRITING(p, sender) -> FULL(p) -> READING(p, receiver) -> FREE(p+n)
+//     and back only READING -> FULL (given back, or its receiver died) and
+//     forward only WRITING -> FREE(p+n) (given up, or its sender died),
+//     FULL -> FREE(p+n) (a rendezvous offer withdrawn, or the single receiver)
+//     and FREE(p) -> FULL(p) (the single sender). So the position of a slot never goes back.
+//   - Whoever is named in a WRITING or READING word owns the slot's value; nobody
+//     else touches it before the kernel has said that the owner is dead (peers.go).
+//   - Claims are contiguous: if p is claimed, so is p-1. And p is claimed only
+//     when p-c is free. Hence: p claimed means that every position <= p-c is free.
+//   - tail is a hint: every position below it is claimed. head is a hint: every
+//     position below it is free. Both may lag, neither runs ahead.
+//   - SEALED(p) stands where FREE(p) stood: nothing will ever be sent at or after p.
+//
+// Every word is read once and checked; what the rules above forbid is reported
+// as corrupt. This file makes no system call and knows no type.
+//
+// Ordering: Go's atomics are sequentially consistent. The CAS that publishes
+// (WRITING or FREE -> FULL) pairs with the load that sees FULL: the value's plain
+// stores come before its plain loads. The CAS that frees pairs with the load that
+// sees FREE: the loads of the old value come before the stores of the next.
+
+import (
+	"math/bits"
+	"sync/atomic"
+	"unsafe"
+)
+
+// Slot states: the low three bits of a slot's word.
+const (
+	stFree uint64 = iota
+	stWriting
+	stFull
+	stReading
+	stSealed
+	stMask = 7
+)
+
+// A slot's word: position (40 bits), tag (21 bits), state (3 bits). The tag names
+// the owner (generation and index of the participant) while WRITING or READING,
+// carries the low bits of the value's length while FULL, and is 0 otherwise.
+const (
+	posBits  = 40
+	posMask  = 1<<posBits - 1
+	tagShift = 3
+	tagBits  = 21
+	tagMask  = 1<<tagBits - 1
+	posShift = tagShift + tagBits
+
+	idxBits  = 8
+	genBits  = tagBits - idxBits
+	genMask  = 1<<genBits - 1
+	maxPeers = 1 << idxBits
+)
+
+func word(pos, tag, state uint64) uint64 { return pos<<posShift | tag<<tagShift | state }
+func wordPos(w uint64) uint64            { return w >> posShift }
+func wordTag(w uint64) uint64            { return w >> tagShift & tagMask }
+func wordState(w uint64) uint64          { return w & stMask }
+
+// dist is a-b for positions, modulo 2^40 and signed.
+func dist(a, b uint64) int64 { return int64((a-b)<<(64-posBits)) >> (64 - posBits) }
+
+// verdict is what a look at the ring found.
+type verdict uint8
+
+const (
+	claimed verdict = iota // a position is ours (or, for the single roles, would be)
+	blocked                // full, or empty: nothing to do now
+	sealed                 // closed, and drained where that matters
+	corrupt                // the shared bytes break the rules
+)
+
+// direction says who waits: senders for space, receivers for values.
+type direction int
+
+const (
+	sending direction = iota
+	receiving
+)
+
+// ring is one handle's view of the shared memory. All fields are private to the
+// process and constant after attach, but for those behind the pointers.
+type ring struct {
+	slots    unsafe.Pointer // the first slot
+	mask     uint64         // slots - 1
+	n        uint64         // slots
+	capacity uint64         // at least 1, also for a rendezvous
+	stride   uintptr        // bytes from slot to slot
+	full     uint64         // the tag of a FULL word: the value's length, low bits
+	me       uint64         // the tag of our WRITING and READING words
+
+	rendezvous bool
+	oneSender  bool // the single sender's fast path: no claim
+	oneRecver  bool // the single receiver's
+
+	ctl *control
+	rv  *[maxPeers]atomic.Uint32 // rendezvous: who waits to receive, see rendezvous.go
+	// Where the single roles stand. Written by that role only.
+	ownTail uint64
+	ownHead uint64
+}
+
+func (r *ring) slot(pos uint64) *atomic.Uint64 {
+	return (*atomic.Uint64)(unsafe.Add(r.slots, uintptr(pos&r.mask)*r.stride))
+}
+
+// value is where the value of the slot at pos lies.
+func (r *ring) value(pos uint64) unsafe.Pointer {
+	return unsafe.Add(r.slots, uintptr(pos&r.mask)*r.stride+valueOffset)
+}
+
+// wellFormed says whether w may stand in the slot of pos at all.
+func (r *ring) wellFormed(w, pos uint64) bool {
+	if (wordPos(w)^pos)&r.mask != 0 {
+		return false
+	}
+	switch wordState(w) {
+	case stFree, stSealed:
+		return wordTag(w) == 0
+	case stFull:
+		return wordTag(w) == r.full
+	case stWriting, stReading:
+		return true
+	}
+	return false
+}
+
+// lookLimit bounds the steps of one look. A look that neighbours outrun makes a
+// step for each of theirs, so it is far above the number of slots; only nonsense gets there.
+func (r *ring) lookLimit() uint64 { return 4*r.n + 1<<22 }
+
+// claimSend claims the next position for the sender. With a single sender it
+// claims nothing and only says which position is free: nobody else will take it.
+//
+// Blocked is exact: p-c was not free at a moment when everything below p was claimed.
+func (r *ring) claimSend() (uint64, verdict) {
+	if r.oneSender {
+		return r.nextSend()
+	}
+	p := r.ctl.tail.Load() & posMask
+	for limit := r.lookLimit(); limit > 0; limit-- {
+		v := r.look(&p)
+		if v != claimed {
+			return p, v
+		}
+		if r.slot(p).CompareAndSwap(word(p, 0, stFree), word(p, r.me, stWriting)) {
+			// Before the publish, so our own slot bounds how far a late store sets it back.
+			if next := (p + 1) & posMask; dist(next, r.ctl.tail.Load()&posMask) > 0 {
+				r.ctl.tail.Store(next)
+			}
+			return p, claimed
+		}
+	}
+	return p, corrupt
+}
+
+// nextSend is claimSend for a single sender, and where it finds its place again
+// after another held the role. The shared tail is only brought up now and then.
+func (r *ring) nextSend() (uint64, verdict) {
+	p := r.ownTail
+	v := r.look(&p)
+	r.ownTail = p
+	return p, v
+}
+
+// look moves *p on to the first position not claimed, and says whether it may be claimed.
+func (r *ring) look(p *uint64) verdict {
+	for limit := r.lookLimit(); limit > 0; limit-- {
+		w := r.slot(*p).Load()
+		if !r.wellFormed(w, *p) {
+			return corrupt
+		}
+		switch d := dist(wordPos(w), *p); {
+		case d > 0: // The slot is laps further: all up to the position before that was claimed.
+			*p = (wordPos(w) - r.n + 1) & posMask
+		case d < 0: // The slot still holds the lap before.
+			if d != -int64(r.n) || wordState(w) == stFree || wordState(w) == stSealed {
+				return corrupt
+			}
+			return blocked
+		case wordState(w) == stSealed:
+			return sealed
+		case wordState(w) != stFree:
+			*p = (*p + 1) & posMask
+		case r.n == r.capacity:
+			return claimed
+		default: // More slots than capacity: is the position c before free?
+			q := (*p - r.capacity) & posMask
+			wq := r.slot(q).Load()
+			if !r.wellFormed(wq, q) {
+				return corrupt
+			}
+			switch dq := dist(wordPos(wq), q); {
+			case dq > 0:
+				return claimed
+			case dq < 0 || wordState(wq) == stFree || wordState(wq) == stSealed:
+				// q is behind the tail, so it was claimed, unless p is no longer what it was.
+				if r.slot(*p).Load() != w {
+					continue
+				}
+				return corrupt
+			}
+			return blocked
+		}
+	}
+	return corrupt
+}
+
+// publish makes the value at pos visible. False: a single sender found the
+// channel sealed (or, with any sender, the word was tampered with; see verdict).
+func (r *ring) publish(pos uint64) verdict {
+	from := word(pos, r.me, stWriting)
+	if r.oneSender {
+		from = word(pos, 0, stFree)
+	}
+	if r.slot(pos).CompareAndSwap(from, word(pos, r.full, stFull)) {
+		if r.oneSender {
+			r.ownTail = (pos + 1) & posMask
+			if pos&hintMask == hintMask {
+				r.ctl.tail.Store(r.ownTail)
+			}
+		}
+		return claimed
+	}
+	if w := r.slot(pos).Load(); r.oneSender && w == word(pos, 0, stSealed) {
+		return sealed
+	}
+	return corrupt
+}
+
+// hintMask: a single role brings its shared hint up every 64 positions. Whoever
+// starts from the hint walks on from there, so this bounds the walk.
+const hintMask = 63
+
+// giveUp frees a claimed position without a value. Nothing to do for a single sender.
+func (r *ring) giveUp(pos uint64) bool {
+	if r.oneSender {
+		return true
+	}
+	if !r.slot(pos).CompareAndSwap(word(pos, r.me, stWriting), word((pos+r.n)&posMask, 0, stFree)) {
+		return false
+	}
+	r.ctl.givenUp.Add(1)
+	return true
+}
+
+// claimRecv claims the lowest value there is. Passed is the first word, if any,
+// that it had to step past: somebody has that slot in hand.
+//
+// It stops at the first FREE position. At that moment everything below was free
+// or in somebody's hands. If it stepped past anything it looks there again once
+// it has found a value, and takes the lowest: a sender that published first below
+// and then here would otherwise be overtaken by itself.
+//
+// When closed is set and nothing below is in hand it seals the FREE position, so
+// that no sender can come after the receiver has said that the channel is drained.
+func (r *ring) claimRecv() (pos uint64, passed uint64, v verdict) {
+	head := r.ctl.head.Load() & posMask
+	if r.oneRecver {
+		head = r.ownHead
+	}
+	p, first := head, head
+	for limit := r.lookLimit(); limit > 0; limit-- {
+		w := r.slot(p).Load()
+		if !r.wellFormed(w, p) {
+			return p, passed, corrupt
+		}
+		if d := dist(wordPos(w), p); d > 0 {
+			p = r.skipFree(p, w)
+			continue
+		} else if d < 0 {
+			// Once around: only if the position a lap before is still in hand.
+			if passed == 0 || dist(p, first) < int64(r.n) {
+				return p, passed, corrupt
+			}
+			return p, passed, blocked
+		}
+		switch wordState(w) {
+		case stSealed:
+			return p, passed, sealed
+		case stFree:
+			if r.ctl.closed.Load() == 0 || passed != 0 {
+				return p, passed, blocked
+			}
+			if r.slot(p).CompareAndSwap(w, word(p, 0, stSealed)) {
+				return p, passed, sealed
+			}
+		case stWriting, stReading:
+			if passed == 0 {
+				passed, first = w, p
+			}
+			p = (p + 1) & posMask
+		case stFull:
+			if passed != 0 {
+				if q := r.lowestFull(first, p); q != p {
+					p, w = q, word(q, r.full, stFull)
+				}
+			}
+			if r.oneRecver {
+				r.ownHead = r.frontOf(p, first, passed != 0)
+				return p, passed, claimed
+			}
+			if r.slot(p).CompareAndSwap(w, word(p, r.me, stReading)) {
+				return p, passed, claimed
+			}
+		}
+	}
+	return p, passed, corrupt
+}
+
+// frontOf is how far the single receiver's own head may go before it takes p.
+func (r *ring) frontOf(p, first uint64, passed bool) uint64 {
+	if passed && dist(first, p) < 0 {
+		return first
+	}
+	return p
+}
+
+// skipFree moves on from p, whose slot has gone on to the position of w: p is
+// free, and if that slot is laps ahead, so is all that a claim there presupposed.
+func (r *ring) skipFree(p, w uint64) uint64 {
+	next := (p + 1) & posMask
+	if far := (wordPos(w) - r.n - r.capacity + 1) & posMask; dist(far, next) > 0 {
+		return far
+	}
+	return next
+}
+
+// lowestFull is the lowest position in [first, p) that is FULL now, or else p.
+func (r *ring) lowestFull(first, p uint64) uint64 {
+	for q := first; q != p; q = (q + 1) & posMask {
+		if r.slot(q).Load() == word(q, r.full, stFull) {
+			return q
+		}
+	}
+	return p
+}
+
+// walk calls f for every position from start to the frontier that is not free,
+// until f says stop. It tells whether the words it saw kept to the rules.
+func (r *ring) walk(start uint64, f func(pos, w uint64) (more bool)) (sane bool) {
+	p, first, seen := start, uint64(0), false
+	for limit := r.lookLimit(); limit > 0; limit-- {
+		w := r.slot(p).Load()
+		if !r.wellFormed(w, p) {
+			return false
+		}
+		d := dist(wordPos(w), p)
+		if d > 0 {
+			p = r.skipFree(p, w)
+			continue
+		}
+		if d < 0 {
+			return seen && dist(p, first) >= int64(r.n)
+		}
+		if wordState(w) == stFree || wordState(w) == stSealed {
+			return true
+		}
+		if !seen {
+			first, seen = p, true
+		}
+		if !f(p, w) {
+			return true
+		}
+		p = (p + 1) & posMask
+	}
+	return false
+}
+
+// nothingToTake makes sure that there was a moment at which nothing could be
+// taken, after claimRecv was blocked. With at most one slot in hand claimRecv's own
+// look was such a moment; with more it looks twice: what was the same both times
+// was so in between, for a slot comes back to the same word only by being given
+// back, and that is counted.
+func (r *ring) nothingToTake() bool {
+	var last, lastBacks uint64
+	for round := 0; ; round++ {
+		backs := r.ctl.givenBack.Load()
+		sum, held, found := uint64(14695981039346656037), 0, false // FNV's offset basis and prime
+		r.walk(r.recvFrom(), func(_, w uint64) bool {
+			found = wordState(w) == stFull
+			held++
+			sum = bits.RotateLeft64((sum^w)*1099511628211, 29)
+			return !found
+		})
+		switch {
+		case found:
+			return false
+		case held <= 1, round > 0 && sum == last && backs == lastBacks && backs == r.ctl.givenBack.Load():
+			return true
+		case round == 1<<16:
+			return true // Only somebody who scribbles on the words gets here.
+		}
+		last, lastBacks = sum, backs
+	}
+}
+
+// free hands the slot at pos, which we were reading, to the senders. False: the
+// word was not ours any more, which only nonsense in the shared bytes can bring about.
+func (r *ring) free(pos uint64) bool {
+	from := word(pos, r.me, stReading)
+	if r.oneRecver {
+		from = word(pos, r.full, stFull)
+	}
+	if !r.slot(pos).CompareAndSwap(from, word((pos+r.n)&posMask, 0, stFree)) {
+		return false
+	}
+	if r.oneRecver {
+		if r.ownHead == pos {
+			r.ownHead = (pos + 1) & posMask
+		}
+		if pos&hintMask == hintMask {
+			r.ctl.head.Store(r.ownHead)
+		}
+		return true
+	}
+	r.advanceHead()
+	return true
+}
+
+// advanceHead moves the hint past positions that are free, after they were freed,
+// by CAS: a plain store by a process that was stopped for long could set it back too far.
+func (r *ring) advanceHead() {
+	h := r.ctl.head.Load()
+	p := h & posMask
+	for i := uint64(0); i < r.n; i++ {
+		w := r.slot(p).Load()
+		if !r.wellFormed(w, p) || dist(wordPos(w), p) <= 0 {
+			break
+		}
+		p = (p + 1) & posMask
+	}
+	if p != h {
+		r.ctl.head.CompareAndSwap(h, p)
+	}
+}
+
+// giveBack makes the value at pos, which we were reading, receivable again.
+func (r *ring) giveBack(pos uint64) bool {
+	if r.oneRecver {
+		return true // It was never taken.
+	}
+	r.ctl.givenBack.Add(1) // Before, so that nothingToTake cannot miss it.
+	return r.slot(pos).CompareAndSwap(word(pos, r.me, stReading), word(pos, r.full, stFull))
+}
+
+// sendFrom and recvFrom are where the role's own goroutine starts to look;
+// others (the backstop, a waker) start from the shared hints.
+func (r *ring) sendFrom() uint64 {
+	if r.oneSender {
+		return r.ownTail
+	}
+	return r.tailHint()
+}
+
+func (r *ring) recvFrom() uint64 {
+	if r.oneRecver {
+		return r.ownHead
+	}
+	return r.headHint()
+}
+
+func (r *ring) tailHint() uint64 { return r.ctl.tail.Load() & posMask }
+func (r *ring) headHint() uint64 { return r.ctl.head.Load() & posMask }
+
+// canSend says whether a send that starts to look at p may go on now: there is
+// space, or nothing to wait for.
+func (r *ring) canSend(p uint64) bool {
+	return r.ctl.closed.Load() != 0 || r.look(&p) != blocked
+}
+
+// canRecv says whether a receive that starts to look at p may find something now:
+// a value, a seal, a frontier to seal, or nonsense.
+func (r *ring) canRecv(p uint64) bool {
+	if w := r.slot(p).Load(); w == word(p, r.full, stFull) {
+		return true
+	}
+	inHand, found, end := false, false, p
+	sane := r.walk(p, func(pos, w uint64) bool {
+		found = wordState(w) == stFull
+		inHand, end = true, pos
+		return !found
+	})
+	return found || !sane || !inHand && (r.ctl.closed.Load() != 0 || r.sealedFrom(end))
+}
+
+// sealedFrom says whether the first position from p on that is not free is sealed.
+func (r *ring) sealedFrom(p uint64) bool {
+	return r.look(&p) == sealed
+}
+
+// holders calls f with the word of every slot in somebody's hands that a caller
+// blocked in direction d may be waiting for.
+func (r *ring) holders(d direction, f func(w uint64)) {
+	inHand := func(w uint64) {
+		if s := wordState(w); s == stWriting || s == stReading {
+			f(w)
+		}
+	}
+	if d == sending { // The next position waits for one slot: that of the position c before.
+		p := r.tailHint()
+		if r.look(&p) == blocked {
+			inHand(r.slot(p - r.capacity).Load())
+		}
+		return
+	}
+	r.walk(r.headHint(), func(_, w uint64) bool { // Whoever waits for values need not look behind one.
+		inHand(w)
+		return wordState(w) != stFull
+	})
+}
+
+// recoverTag gives back what the dead owner with this tag had in hand, by CAS on
+// the exact word: several may do it at once, and an owner of the same index but
+// another generation is not touched. It returns how many slots became free and full.
+func (r *ring) recoverTag(tag uint64) (freed, refilled int) {
+	for i := uint64(0); i < r.n; i++ {
+		s := r.slot(i)
+		w := s.Load()
+		if wordTag(w) != tag || (wordPos(w)^i)&r.mask != 0 {
+			continue
+		}
+		p := wordPos(w)
+		switch wordState(w) {
+		case stWriting:
+			if s.CompareAndSwap(w, word((p+r.n)&posMask, 0, stFree)) {
+				r.ctl.givenUp.Add(1)
+				freed++
+			}
+		case stReading:
+			r.ctl.givenBack.Add(1)
+			if s.CompareAndSwap(w, word(p, r.full, stFull)) {
+				refilled++
+			}
+		}
+	}
+	return freed, refilled
+}
+
+// census counts the values in the ring (FULL, or in a receiver's hands) and finds
+// the true head and tail. It takes a step for each slot in use.
+func (r *ring) census() (values int, head, tail uint64) {
+	head = r.headHint()
+	tail = head
+	first := true
+	r.walk(head, func(p, w uint64) bool {
+		if first {
+			head, first = p, false
+		}
+		if wordState(w) != stWriting {
+			values++
+		}
+		tail = (p + 1) & posMask
+		return values < int(r.capacity)
+	})
+	if first { // Nothing in use: both stand where the next send will.
+		r.look(&tail)
+		head = tail
+	}
+	return values, head, tail
+}
+
+// Waiters: a bit for each participant and direction in the control block. Set by
+// the sleeper before it looks again, cleared by one waker by atomic and, before it rings.
+
+func (r *ring) setWaiting(d direction, idx int) {
+	w := &r.ctl.waiting(d)[idx/64]
+	if bit := uint64(1) << (idx % 64); w.Load()&bit == 0 {
+		w.Or(bit)
+	}
+}
+
+// clearWaiting takes our flag down; false: somebody had, and has rung or will.
+func (r *ring) clearWaiting(d direction, idx int) bool {
+	bit := uint64(1) << (idx % 64)
+	return r.ctl.waiting(d)[idx/64].And(^bit)&bit != 0
+}
+
+func (r *ring) anyWaiting(d direction) bool {
+	w := r.ctl.waiting(d)
+	return w[0].Load()|w[1].Load()|w[2].Load()|w[3].Load() != 0
+}
+
+// takeWaiter clears one flag, the first from index start on, and says whose.
+func (r *ring) takeWaiter(d direction, start int) (idx int, ok bool) {
+	w := r.ctl.waiting(d)
+	for i := 0; i <= len(w); i++ {
+		k := (start/64 + i) % len(w)
+		for {
+			v := w[k].Load()
+			if i == 0 {
+				v &= ^uint64(0) << (start % 64)
+			}
+			if v == 0 {
+				break
+			}
+			idx = k*64 + bits.TrailingZeros64(v)
+			if r.clearWaiting(d, idx) {
+				return idx, true
+			}
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,431 @@
+package shmchan
+
+// The typed shell: Chan, Sender, Receiver. It moves values; all else is in handle.go.
+//
+// Invariant: between sendBegin and sendEnd (recvBegin and recvEnd) nothing can fail
+// but the caller's own function, and then the position is given up (the value given back).
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"reflect"
+	"sync/atomic"
+)
+
+// Sender is the sending side of a channel, as chan<- T. Many goroutines may use
+// it, but for a channel with WithSingleSender: then one at a time.
+type Sender[T any] struct {
+	h *handle
+	codec[T]
+}
+
+// Receiver is the receiving side of a channel, as <-chan T. Many goroutines may use
+// it, but for a channel with WithSingleReceiver: then one at a time.
+type Receiver[T any] struct {
+	h *handle
+	codec[T]
+	ended atomic.Pointer[error]
+}
+
+// Chan is a channel for sending and receiving, as chan T. Its halves may be passed
+// on, and detached, on their own.
+type Chan[T any] struct {
+	*Sender[T]
+	*Receiver[T]
+}
+
+// Open makes the channel of that name, or attaches to it: see the options for what
+// is fixed when it is made. Two processes that race to make it get one channel.
+//
+// T must be of fixed size and hold no pointers (ErrNotPOD), and the same field by
+// field as in the program that made the channel (ErrMismatch).
+func Open[T any](name string, opts ...Option) (*Chan[T], error) {
+	h, c, err := open[T](name, peerSends|peerReceives, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Chan[T]{&Sender[T]{h: h, codec: c}, &Receiver[T]{h: h, codec: c}}, nil
+}
+
+// OpenSender is Open for sending only.
+func OpenSender[T any](name string, opts ...Option) (*Sender[T], error) {
+	h, c, err := open[T](name, peerSends, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Sender[T]{h: h, codec: c}, nil
+}
+
+// OpenReceiver is Open for receiving only.
+func OpenReceiver[T any](name string, opts ...Option) (*Receiver[T], error) {
+	h, c, err := open[T](name, peerReceives, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Receiver[T]{h: h, codec: c}, nil
+}
+
+func open[T any](name string, roles uint64, opts []Option) (*handle, codec[T], error) {
+	l, err := layoutOf(reflect.TypeFor[T]())
+	if err != nil {
+		var te *TypeError
+		if errors.As(err, &te) {
+			te.Channel = name
+			return nil, codec[T]{}, te
+		}
+		return nil, codec[T]{}, &chanError{name, err, "use a smaller type"}
+	}
+	h, err := openHandle(name, l, roles, opts)
+	return h, codec[T]{bools: l.bools}, err
+}
+
+// Send sends v, and waits while the channel is full; with capacity 0, until v has
+// been received.
+//
+// It fails with ErrClosed, ErrDetached, ErrDisconnected or ErrCorrupt; v was then not sent.
+func (s *Sender[T]) Send(v T) error { return s.send(forever, &v) }
+
+// SendContext is Send that also ends, with ctx.Err(), when ctx does. A value whose
+// SendContext failed was not sent.
+func (s *Sender[T]) SendContext(ctx context.Context, v T) error { return s.send(ctx, &v) }
+
+func (s *Sender[T]) send(ctx context.Context, v *T) error {
+	h := s.h
+	if !h.send.enter() {
+		return h.errs.detached
+	}
+	pos, err := h.sendBegin(ctx)
+	if err == nil {
+		s.put(h.value(pos), v)
+		err = h.sendEnd(ctx, pos)
+	}
+	h.send.leave()
+	return err
+}
+
+// TrySend sends v if that needs no waiting: there is space, or with capacity 0 a
+// receiver that waits. Else it fails with ErrFull.
+func (s *Sender[T]) TrySend(v T) error {
+	h := s.h
+	if !h.send.enter() {
+		return h.errs.detached
+	}
+	defer h.send.leave()
+	if h.rendezvous {
+		pos, receiver, err := h.matchBegin()
+		if err != nil {
+			return err
+		}
+		s.put(h.value(pos), &v)
+		return h.matchEnd(pos, receiver)
+	}
+	pos, err := h.trySendBegin()
+	if err != nil {
+		return err
+	}
+	s.put(h.value(pos), &v)
+	return h.sendEnd(forever, pos)
+}
+
+// SendBatch sends all of vs in order, waiting where it must, and wakes receivers
+// less often than as many Sends would. If it fails, the first n were sent and no other.
+func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
+	h := s.h
+	if !h.send.enter() {
+		return 0, h.errs.detached
+	}
+	defer h.send.leave()
+	quiet := 0 // published, and nobody woken for it yet
+	defer func() { h.wakeFor(receiving, quiet) }()
+	for n < len(vs) {
+		if n > 0 && quiet > 0 && !h.canSend(h.sendFrom()) { // About to wait: for those whom we have not woken, perhaps.
+			h.wakeFor(receiving, quiet)
+			quiet = 0
+		}
+		pos, err := h.sendBegin(ctx)
+		if err != nil {
+			return n, err
+		}
+		s.put(h.value(pos), &vs[n])
+		if h.rendezvous {
+			err = h.post(ctx, pos)
+		} else {
+			err = h.sendQuietly(pos)
+			quiet++
+		}
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// SendFunc waits for space like SendContext, and has fill build the value where it
+// will lie; *v is zero when fill gets it, and not to be kept. If fill fails or
+// panics, nothing is sent. Others go on meanwhile, but once the channel has come
+// round to the slot that fill holds.
+func (s *Sender[T]) SendFunc(ctx context.Context, fill func(v *T) error) error {
+	h := s.h
+	if !h.send.enter() {
+		return h.errs.detached
+	}
+	defer h.send.leave()
+	pos, err := h.sendBegin(ctx)
+	if err != nil {
+		return err
+	}
+	filled := false
+	defer func() {
+		if !filled {
+			h.sendAbort(pos)
+		}
+	}()
+	v := (*T)(h.value(pos))
+	var zero T
+	*v = zero
+	if err := fill(v); err != nil {
+		return err
+	}
+	filled = true
+	return h.sendEnd(ctx, pos)
+}
+
+// Recv receives a value, and waits while the channel is empty. It fails with
+// ErrClosed once the channel is closed and drained, ErrDetached, ErrDisconnected, or
+// ErrCorrupt; a corrupt value is dropped, so that the next Recv goes on behind it.
+func (r *Receiver[T]) Recv() (T, error) { return r.receive(forever) }
+
+// RecvContext is Recv that also ends, with ctx.Err(), when ctx does. A value that
+// was taken is always returned.
+func (r *Receiver[T]) RecvContext(ctx context.Context) (T, error) { return r.receive(ctx) }
+
+func (r *Receiver[T]) receive(ctx context.Context) (v T, err error) {
+	h := r.h
+	if !h.recv.enter() {
+		return v, h.errs.detached
+	}
+	pos, err := h.recvBegin(ctx)
+	if err == nil {
+		err = r.take(pos, &v)
+	}
+	h.recv.leave()
+	return v, err
+}
+
+// take copies the value at pos out and frees the slot.
+func (r *Receiver[T]) take(pos uint64, v *T) error {
+	ok := r.get(r.h.value(pos), v)
+	if err := r.h.recvEnd(pos); err != nil {
+		var zero T
+		*v = zero
+		return err
+	}
+	if !ok {
+		return r.badBool(pos)
+	}
+	return nil
+}
+
+func (r *Receiver[T]) badBool(pos uint64) error {
+	return corruptError(r.h.name, "the value at position %d has a bool that is neither 0 nor 1; it was dropped", pos)
+}
+
+// TryRecv receives a value if that needs no waiting, else it fails with ErrEmpty.
+func (r *Receiver[T]) TryRecv() (v T, err error) {
+	h := r.h
+	if !h.recv.enter() {
+		return v, h.errs.detached
+	}
+	pos, err := h.tryRecvBegin()
+	if err == nil {
+		err = r.take(pos, &v)
+	}
+	h.recv.leave()
+	return v, err
+}
+
+// RecvBatch waits for a value like RecvContext, takes what else is there, at most
+// len(buf) in all, and says how many. If it fails, the first n were received all the same.
+func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error) {
+	h := r.h
+	if !h.recv.enter() {
+		return 0, h.errs.detached
+	}
+	defer h.recv.leave()
+	if len(buf) == 0 {
+		return 0, nil
+	}
+	pos, err := h.recvBegin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if h.rendezvous {
+		if err := r.take(pos, &buf[0]); err != nil {
+			return 0, err
+		}
+		for n = 1; n < len(buf); n++ {
+			if pos, err = h.tryRecvBegin(); err != nil {
+				return n, nil
+			}
+			if err := r.take(pos, &buf[n]); err != nil {
+				return n, err
+			}
+		}
+		return n, nil
+	}
+	freed := 0
+	defer func() {
+		h.wakeFor(sending, freed)
+		h.wakeAfterFree()
+	}()
+	for {
+		ok := r.get(h.value(pos), &buf[n])
+		if err := h.recvQuietly(pos); err != nil {
+			return n, err
+		}
+		freed++
+		if !ok {
+			return n, r.badBool(pos)
+		}
+		if n++; n == len(buf) {
+			return n, nil
+		}
+		var v verdict
+		if pos, v = h.recvMore(); v != claimed {
+			return n, nil
+		}
+	}
+}
+
+// RecvFunc waits for a value like RecvContext and has use read it where it lies; v
+// is not to be kept. The value counts as received when use has returned nil: if
+// use fails or panics, or the process dies, it goes to another Recv, later than it
+// would have come.
+func (r *Receiver[T]) RecvFunc(ctx context.Context, use func(v *T) error) error {
+	h := r.h
+	if !h.recv.enter() {
+		return h.errs.detached
+	}
+	defer h.recv.leave()
+	pos, err := h.recvBegin(ctx)
+	if err != nil {
+		return err
+	}
+	if !r.valid(h.value(pos)) {
+		if err := h.recvEnd(pos); err != nil {
+			return err
+		}
+		return r.badBool(pos)
+	}
+	used := false
+	defer func() {
+		if !used {
+			h.recvAbort(pos)
+		}
+	}()
+	if err := use((*T)(h.value(pos))); err != nil {
+		return err
+	}
+	used = true
+	return h.recvEnd(pos)
+}
+
+// All receives until the channel is closed and drained, or a receive fails: then
+// Err says why. To break out of the loop loses nothing.
+func (r *Receiver[T]) All() iter.Seq[T] {
+	return func(yield func(T) bool) {
+		r.ended.Store(nil)
+		for {
+			v, err := r.Recv()
+			if err != nil {
+				if !errors.Is(err, ErrClosed) {
+					r.ended.Store(&err)
+				}
+				return
+			}
+			if !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+// Err says why the last loop over All ended, nil if because the channel was closed
+// and drained or the loop was left.
+func (r *Receiver[T]) Err() error {
+	if err := r.ended.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Close closes the channel for all processes, like close(ch): nobody can send any
+// more, what was sent can still be received. A second Close is ErrClosed. It never waits.
+func (s *Sender[T]) Close() error { return s.h.closeChannel(&s.h.send) }
+
+// Close closes the channel for all processes; see Sender.Close.
+func (r *Receiver[T]) Close() error { return r.h.closeChannel(&r.h.recv) }
+
+// Close closes the channel for all processes; see Sender.Close.
+func (c *Chan[T]) Close() error {
+	if err := c.Sender.Close(); !errors.Is(err, ErrDetached) {
+		return err
+	}
+	return c.Receiver.Close()
+}
+
+// Detach lets go of this side of the handle. The channel goes on. Later calls, and
+// calls blocked on it, get ErrDetached; calls in the middle of something finish it.
+// The last to leave a closed channel removes it, with what is still in it.
+func (s *Sender[T]) Detach() error { return s.h.send.detach() }
+
+// Detach lets go of this side of the handle; see Sender.Detach.
+func (r *Receiver[T]) Detach() error { return r.h.recv.detach() }
+
+// Detach lets go of both sides of the handle; see Sender.Detach.
+func (c *Chan[T]) Detach() error {
+	errS, errR := c.Sender.Detach(), c.Receiver.Detach()
+	if errS != nil && errR != nil {
+		return errS
+	}
+	return nil
+}
+
+// Len is how many values are in the channel, also those in a receiver's hands.
+// It takes a step for each of them. 0 with capacity 0, and on a detached handle.
+func (s *Sender[T]) Len() int { return s.h.length() }
+
+// Len is how many values are in the channel; see Sender.Len.
+func (r *Receiver[T]) Len() int { return r.h.length() }
+
+// Len is how many values are in the channel; see Sender.Len.
+func (c *Chan[T]) Len() int { return c.Sender.Len() }
+
+// Cap is the capacity that was asked for when the channel was made.
+func (s *Sender[T]) Cap() int { return int(s.h.info.capacity) }
+
+// Cap is the capacity that was asked for when the channel was made.
+func (r *Receiver[T]) Cap() int { return int(r.h.info.capacity) }
+
+// Cap is the capacity that was asked for when the channel was made.
+func (c *Chan[T]) Cap() int { return c.Sender.Cap() }
+
+// Name is the channel's name.
+func (s *Sender[T]) Name() string { return s.h.name }
+
+// Name is the channel's name.
+func (r *Receiver[T]) Name() string { return r.h.name }
+
+// Name is the channel's name.
+func (c *Chan[T]) Name() string { return c.Sender.Name() }
+
+// Stats looks at the channel. On a detached handle only Name and Cap are set.
+func (s *Sender[T]) Stats() Stats { return s.h.statsNow() }
+
+// Stats looks at the channel. On a detached handle only Name and Cap are set.
+func (r *Receiver[T]) Stats() Stats { return r.h.statsNow() }
+
+// Stats looks at the channel. On a detached handle only Name and Cap are set.
+func (c *Chan[T]) Stats() Stats { return c.Sender.Stats() }
