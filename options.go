@@ -125,3 +125,6 @@ func WithWait(w Wait) Option {
 // would wait for ever: a receive on an empty channel that no live handle, this one
 // included, holds for sending, and a send that must wait and that none holds for receiving.
 func WithDisconnect() Option { return func(o *options) { o.disconnect = true } }
+
+// withStart sets the first position, for tests of wraparound.
+func withStart(pos uint64) Option { return func(o *options) { o.start = pos } }

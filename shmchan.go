@@ -340,8 +340,8 @@ func (r *Receiver[T]) All() iter.Seq[T] {
 		for {
 			v, err := r.Recv()
 			if err != nil {
-				if !errors.Is(err, ErrClosed) {
-					r.ended.Store(&err)
+				if why := err; !errors.Is(why, ErrClosed) { // A copy, lest every round allocate.
+					r.ended.Store(&why)
 				}
 				return
 			}

@@ -1,0 +1,19 @@
+module github.com/shmchan/shmchan/cmd/shmchan
+
+go 1.26.0
+
+require (
+	github.com/shmchan/shmchan v0.0.0
+	github.com/spf13/cobra v1.10.2
+	github.com/stretchr/testify v1.12.1
+	golang.org/x/sys v0.49.0
+	golang.org/x/term v0.47.0
+)
+
+require (
+	github.com/inconshreveable/mousetrap v1.1.0 // indirect
+	github.com/spf13/pflag v1.0.9 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+)
+
+replace github.com/shmchan/shmchan => ../..

@@ -1,0 +1,81 @@
+// Command shmchan looks at channels in shared memory, removes them, and shows with
+// "shmchan demo" what the package does.
+//
+// Invariant: results go to standard output, one clear line for each error to
+// standard error. The exit status is 0, 1 for what failed, 2 for wrong usage.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/shmchan/shmchan"
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the whole program; it returns the exit status.
+func run(args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	cmd, err := root.ExecuteC()
+	var failed *failure
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &failed):
+		for _, line := range failed.lines {
+			fmt.Fprintln(stderr, line)
+		}
+		return 1
+	}
+	fmt.Fprintf(stderr, "shmchan: %v; see %s --help\n", err, cmd.CommandPath())
+	return 2
+}
+
+// failure is the error of a command that was used rightly and failed: a line for
+// each thing that went wrong. All other errors are of usage.
+type failure struct{ lines []string }
+
+func (f *failure) Error() string { return fmt.Sprint(f.lines) }
+
+func fail(errs ...error) error {
+	f := &failure{}
+	for _, err := range errs {
+		f.lines = append(f.lines, err.Error())
+	}
+	return f
+}
+
+// where is what --dir says: the directory of the channels.
+type where struct{ dir string }
+
+func (w *where) options() []shmchan.Option {
+	if w.dir == "" {
+		return nil // $SHMCHAN_DIR, or the system's memory file system.
+	}
+	return []shmchan.Option{shmchan.WithDir(w.dir)}
+}
+
+func newRoot() *cobra.Command {
+	w := &where{}
+	root := &cobra.Command{
+		Use:   "shmchan",
+		Short: "Go channels across processes over shared memory",
+		Long: "Shows and removes channels that programs have made with the package\n" +
+			"github.com/shmchan/shmchan, and demonstrates them with real processes.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.PersistentFlags().StringVar(&w.dir, "dir", "",
+		"the directory of the channels (default: $"+shmchan.EnvDir+", or else the system's memory file system)")
+	root.AddCommand(newList(w), newStat(w), newRemove(w), newVersion(), newDemo(w), newDemoSender(w), newDemoReceiver(w))
+	return root
+}

@@ -1,0 +1,167 @@
+package shmchan
+
+// Processes for tests: the test binary runs itself with a role. And after all
+// tests: nothing may be left open or mapped.
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const childEnv = "SHMCHAN_TEST_CHILD"
+
+// roles are what a child can be; each file adds its own. A role ends when it is
+// done or its standard input ends, for then the parent is gone.
+var roles = map[string]func(args []string) error{}
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(childEnv); role != "" {
+		if err := roles[role](os.Args[1:]); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", role, err)
+			os.Exit(3)
+		}
+		os.Exit(0)
+	}
+	code := m.Run()
+	if leaks := leaked(); code == 0 && len(leaks) > 0 {
+		fmt.Fprintf(os.Stderr, "left open or mapped after all tests:\n%s\n", strings.Join(leaks, "\n"))
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// leaked lists the descriptors and mappings of channels that this process still has.
+// Only Linux tells.
+func leaked() (found []string) {
+	if runtime.GOOS != "linux" {
+		return nil
+	}
+	fds, _ := os.ReadDir("/proc/self/fd")
+	for _, fd := range fds {
+		if to, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && strings.Contains(to, filePrefix) {
+			found = append(found, "descriptor "+to)
+		}
+	}
+	self, _ := os.Executable()
+	maps, _ := os.ReadFile("/proc/self/maps")
+	for line := range strings.Lines(string(maps)) {
+		if strings.Contains(line, "/"+filePrefix) && !strings.Contains(line, self) {
+			found = append(found, "mapping "+strings.TrimSpace(line))
+		}
+	}
+	return found
+}
+
+// child is a process in a role.
+type child struct {
+	t    testing.TB
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *bufio.Scanner
+	errs strings.Builder
+	done bool
+}
+
+func start(t testing.TB, role string, args ...any) *child {
+	t.Helper()
+	c := &child{t: t}
+	var words []string
+	for _, a := range args {
+		words = append(words, fmt.Sprint(a))
+	}
+	c.cmd = exec.Command(os.Args[0], words...)
+	c.cmd.Env = append(os.Environ(), childEnv+"="+role)
+	c.cmd.Stderr = &c.errs
+	var err error
+	c.in, err = c.cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := c.cmd.StdoutPipe()
+	require.NoError(t, err)
+	c.out = bufio.NewScanner(out)
+	require.NoError(t, c.cmd.Start())
+	t.Cleanup(c.kill)
+	return c
+}
+
+// kill ends the child by SIGKILL and waits until it is gone.
+func (c *child) kill() {
+	if !c.done {
+		c.done = true
+		_ = c.cmd.Process.Kill()
+		_ = c.cmd.Wait()
+	}
+}
+
+func (c *child) signal(s syscall.Signal) {
+	c.t.Helper()
+	require.NoError(c.t, c.cmd.Process.Signal(s))
+}
+
+// line waits for the child's next line.
+func (c *child) line() string {
+	c.t.Helper()
+	if !c.out.Scan() {
+		c.done = true
+		c.t.Fatalf("the child ended: %v: %s", c.cmd.Wait(), c.errs.String())
+	}
+	return c.out.Text()
+}
+
+func (c *child) say(format string, a ...any) {
+	c.t.Helper()
+	_, err := fmt.Fprintf(c.in, format+"\n", a...)
+	require.NoError(c.t, err)
+}
+
+// wait waits until the child ends by itself, without an error.
+func (c *child) wait() {
+	c.t.Helper()
+	c.done = true
+	require.NoError(c.t, c.cmd.Wait(), c.errs.String())
+}
+
+// until looks again and again until the condition holds. The test's own time
+// limit is the only one.
+func until(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	for i := 0; !cond(); i++ {
+		if t.Context().Err() != nil {
+			t.Fatalf("ended before %s", what)
+		}
+		runtime.Gosched()
+	}
+}
+
+// dirEmpty requires that nothing of a channel is left in the directory.
+func dirEmpty(t testing.TB, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, entries)
+}
+
+// memDir is a directory of its own in the memory file system.
+func memDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(defaultDir(), "shmchan-test-")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+func must[T any](t testing.TB) func(v T, err error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		require.NoError(t, err)
+		return v
+	}
+}
