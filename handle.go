@@ -710,7 +710,7 @@ type Stats struct {
 	Sent        uint64
 	Received    uint64
 	Redelivered uint64 // values that a RecvFunc gave back or a dead receiver left
-	Abandoned   uint64 // positions that a SendFunc gave up or a dead sender left
+	Abandoned   uint64 // sends that were given up: by SendFunc, a cancelled rendezvous, a death
 	Recovered   uint64 // handles that died and were cleared away
 	Senders     int    // handles attached for sending, not checked to be alive
 	Receivers   int    // handles attached for receiving, not checked to be alive
@@ -749,14 +749,14 @@ func (h *handle) recvMore() (uint64, verdict) {
 
 // stats is called in a call.
 func (h *handle) stats() Stats {
-	n, head, tail := h.census()
+	n, writing, tail := h.census()
 	st := Stats{
 		Name: h.name, Cap: int(h.info.capacity), Len: n, Closed: h.ctl.closed.Load() != 0,
 		Redelivered: h.ctl.givenBack.Load(), Abandoned: h.ctl.givenUp.Load(), Recovered: h.ctl.recovered.Load(),
 		Parked: h.send.parks.Load() + h.recv.parks.Load(),
 	}
-	st.Sent = (tail-h.info.start)&posMask - st.Abandoned
-	st.Received = (head-h.info.start)&posMask - st.Abandoned
+	st.Sent = (tail - h.info.start - h.ctl.wasted.Load() - uint64(writing)) & posMask
+	st.Received = (st.Sent - uint64(n)) & posMask
 	if h.rendezvous {
 		st.Len = 0
 	}

@@ -83,7 +83,8 @@ const (
 type control struct {
 	closed    atomic.Uint64    // 1 once Close was called
 	receivers [4]atomic.Uint64 // a bit for each participant that waits to receive
-	_         [128 - 40]byte
+	holes     atomic.Uint64    // positions given up that may be used again, at least
+	_         [128 - 48]byte
 	senders   [4]atomic.Uint64 // a bit for each participant that waits to send
 	poster    atomic.Uint64    // rendezvous: index of the participant whose offer stands
 	_         [128 - 40]byte
@@ -91,10 +92,11 @@ type control struct {
 	_         [128 - 8]byte
 	head      atomic.Uint64
 	_         [128 - 8]byte
-	givenUp   atomic.Uint64 // positions freed without a value
+	givenUp   atomic.Uint64 // sends given up
+	wasted    atomic.Uint64 // positions that carried no value
 	givenBack atomic.Uint64 // values given back, or taken over from a dead receiver
 	recovered atomic.Uint64 // dead participants cleared away
-	_         [128 - 24]byte
+	_         [128 - 32]byte
 }
 
 func (c *control) waiting(d direction) *[4]atomic.Uint64 {

@@ -85,7 +85,7 @@ func againstAGoChannel(t *rapid.T, dir string) {
 		}
 	}
 	defer func() {
-		_ = ch.Close()
+		_ = handles[0].Close()
 		for _, h := range handles {
 			_ = h.Detach()
 		}
@@ -246,4 +246,3 @@ func TestWords(t *testing.T) {
 		}
 	})
 }
-

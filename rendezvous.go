@@ -105,6 +105,7 @@ func (h *handle) withdraw(pos uint64) bool {
 	if !h.slot(pos).CompareAndSwap(word(pos, h.full, stFull), word((pos+1)&posMask, 0, stFree)) {
 		return false
 	}
+	h.ctl.wasted.Add(1)
 	h.ctl.givenUp.Add(1)
 	h.advanceHead()
 	h.wakeAfterFree()

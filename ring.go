@@ -7,16 +7,20 @@ package shmchan
 //
 //   - The word of slot p mod n goes through
 //         FREE(p) -> WRITING(p, sender) -> FULL(p) -> READING(p, receiver) -> FREE(p+n)
-//     and back only READING -> FULL (given back, or its receiver died) and
-//     forward only WRITING -> FREE(p+n) (given up, or its sender died),
-//     FULL -> FREE(p+n) (a rendezvous offer withdrawn, or the single receiver)
-//     and FREE(p) -> FULL(p) (the single sender). So the position of a slot never goes back.
+//     and besides READING -> FULL (given back, or its receiver died),
+//     WRITING -> HOLE(p) (given up, or its sender died), HOLE -> WRITING (used
+//     after all) or FREE(p+n), FULL -> FREE(p+n) (a rendezvous offer withdrawn, or the
+//     single receiver) and FREE(p) -> FULL(p) (the single sender). So the position of
+//     a slot never goes back.
 //   - Whoever is named in a WRITING or READING word owns the slot's value; nobody
 //     else touches it before the kernel has said that the owner is dead (peers.go).
 //   - Claims are contiguous: if p is claimed, so is p-1. And p is claimed only
 //     when p-c is free. Hence: p claimed means that every position <= p-c is free.
 //   - tail is a hint: every position below it is claimed. head is a hint: every
 //     position below it is free. Both may lag, neither runs ahead.
+//   - A HOLE is claimed again only by a sender that, after it saw the hole, has seen
+//     that nothing above it but other holes was claimed: so none of its own earlier
+//     values is above. With one slot, what is given up is FREE(p+1) at once.
 //   - SEALED(p) stands where FREE(p) stood: nothing will ever be sent at or after p.
 //
 // Every word is read once and checked; what the rules above forbid is reported
@@ -40,6 +44,7 @@ const (
 	stFull
 	stReading
 	stSealed
+	stHole
 	stMask = 7
 )
 
@@ -123,7 +128,7 @@ func (r *ring) wellFormed(w, pos uint64) bool {
 		return false
 	}
 	switch wordState(w) {
-	case stFree, stSealed:
+	case stFree, stSealed, stHole:
 		return wordTag(w) == 0
 	case stFull:
 		return wordTag(w) == r.full
@@ -145,15 +150,23 @@ func (r *ring) claimSend() (uint64, verdict) {
 	if r.oneSender {
 		return r.nextSend()
 	}
-	p := r.ctl.tail.Load() & posMask
+	p := r.tailHint()
 	for limit := r.lookLimit(); limit > 0; limit-- {
-		v := r.look(&p)
+		if r.ctl.holes.Load() != 0 {
+			p = r.lookBack(p)
+		}
+		from, v := r.look(&p)
 		if v != claimed {
 			return p, v
 		}
-		if r.slot(p).CompareAndSwap(word(p, 0, stFree), word(p, r.me, stWriting)) {
+		if r.slot(p).CompareAndSwap(from, word(p, r.me, stWriting)) {
+			if wordState(from) == stHole {
+				r.ctl.holes.Add(^uint64(0))
+				r.ctl.wasted.Add(^uint64(0))
+				return p, claimed
+			}
 			// Before the publish, so our own slot bounds how far a late store sets it back.
-			if next := (p + 1) & posMask; dist(next, r.ctl.tail.Load()&posMask) > 0 {
+			if next := (p + 1) & posMask; dist(next, r.tailHint()) > 0 {
 				r.ctl.tail.Store(next)
 			}
 			return p, claimed
@@ -166,52 +179,108 @@ func (r *ring) claimSend() (uint64, verdict) {
 // after another held the role. The shared tail is only brought up now and then.
 func (r *ring) nextSend() (uint64, verdict) {
 	p := r.ownTail
-	v := r.look(&p)
+	_, v := r.look(&p)
 	r.ownTail = p
 	return p, v
 }
 
-// look moves *p on to the first position not claimed, and says whether it may be claimed.
-func (r *ring) look(p *uint64) verdict {
+// lookBack goes back over the holes just below p.
+func (r *ring) lookBack(p uint64) uint64 {
+	for range r.n {
+		q := (p - 1) & posMask
+		if r.slot(q).Load() != word(q, 0, stHole) {
+			break
+		}
+		p = q
+	}
+	return p
+}
+
+// look moves *p on to the next position to claim, and says whether it may be
+// claimed, from which word. That is the first position not claimed, or the
+// lowest of the holes just below it.
+func (r *ring) look(p *uint64) (from uint64, v verdict) {
+	hole, holes := uint64(0), false
 	for limit := r.lookLimit(); limit > 0; limit-- {
 		w := r.slot(*p).Load()
 		if !r.wellFormed(w, *p) {
-			return corrupt
+			return 0, corrupt
 		}
-		switch d := dist(wordPos(w), *p); {
+		d, state := dist(wordPos(w), *p), wordState(w)
+		switch {
 		case d > 0: // The slot is laps further: all up to the position before that was claimed.
-			*p = (wordPos(w) - r.n + 1) & posMask
-		case d < 0: // The slot still holds the lap before.
-			if d != -int64(r.n) || wordState(w) == stFree || wordState(w) == stSealed {
-				return corrupt
+			*p, holes = (wordPos(w)-r.n+1)&posMask, false
+			continue
+		case d == 0 && state == stSealed:
+			return 0, sealed
+		case d == 0 && state == stHole:
+			if !holes {
+				hole, holes = *p, true
 			}
-			return blocked
-		case wordState(w) == stSealed:
-			return sealed
-		case wordState(w) != stFree:
 			*p = (*p + 1) & posMask
-		case r.n == r.capacity:
-			return claimed
-		default: // More slots than capacity: is the position c before free?
-			q := (*p - r.capacity) & posMask
-			wq := r.slot(q).Load()
-			if !r.wellFormed(wq, q) {
-				return corrupt
+			continue
+		case d == 0 && state != stFree:
+			*p, holes = (*p+1)&posMask, false
+			continue
+		}
+		// The first position not claimed: FREE, or its slot still holds the lap before.
+		if holes {
+			*p = hole
+			return word(hole, 0, stHole), claimed
+		}
+		if d == 0 && r.n == r.capacity {
+			return w, claimed
+		}
+		// The position c before must be free.
+		q := (*p - r.capacity) & posMask
+		wq := w
+		if d == 0 {
+			if wq = r.slot(q).Load(); !r.wellFormed(wq, q) {
+				return 0, corrupt
 			}
-			switch dq := dist(wordPos(wq), q); {
-			case dq > 0:
-				return claimed
-			case dq < 0 || wordState(wq) == stFree || wordState(wq) == stSealed:
-				// q is behind the tail, so it was claimed, unless p is no longer what it was.
-				if r.slot(*p).Load() != w {
-					continue
-				}
-				return corrupt
+			if dist(wordPos(wq), q) > 0 {
+				return w, claimed
 			}
-			return blocked
+		} else {
+			q = (*p - r.n) & posMask
+		}
+		switch state := wordState(wq); {
+		case wordPos(wq) == q && state == stHole:
+			r.dropHole(q)
+		case wordPos(wq) != q || state == stFree || state == stSealed:
+			return 0, corrupt // Below a position that was claimed.
+		default:
+			return 0, blocked
 		}
 	}
-	return corrupt
+	return 0, corrupt
+}
+
+// dropHole frees a hole that nobody will fill any more.
+func (r *ring) dropHole(p uint64) {
+	if r.slot(p).CompareAndSwap(word(p, 0, stHole), word((p+r.n)&posMask, 0, stFree)) {
+		r.ctl.holes.Add(^uint64(0))
+	}
+}
+
+// makeHole gives up the position of w, a WRITING word of ours or of a dead owner.
+// Holes are counted before they are there: a count too high costs a look, too low a hole.
+func (r *ring) makeHole(w uint64) bool {
+	p := wordPos(w)
+	if r.n == 1 {
+		if !r.slot(p).CompareAndSwap(w, word((p+1)&posMask, 0, stFree)) {
+			return false
+		}
+	} else {
+		r.ctl.holes.Add(1)
+		if !r.slot(p).CompareAndSwap(w, word(p, 0, stHole)) {
+			r.ctl.holes.Add(^uint64(0))
+			return false
+		}
+	}
+	r.ctl.wasted.Add(1)
+	r.ctl.givenUp.Add(1)
+	return true
 }
 
 // publish makes the value at pos visible. False: a single sender found the
@@ -240,16 +309,9 @@ func (r *ring) publish(pos uint64) verdict {
 // starts from the hint walks on from there, so this bounds the walk.
 const hintMask = 63
 
-// giveUp frees a claimed position without a value. Nothing to do for a single sender.
+// giveUp lets go of a claimed position without a value. Nothing to do for a single sender.
 func (r *ring) giveUp(pos uint64) bool {
-	if r.oneSender {
-		return true
-	}
-	if !r.slot(pos).CompareAndSwap(word(pos, r.me, stWriting), word((pos+r.n)&posMask, 0, stFree)) {
-		return false
-	}
-	r.ctl.givenUp.Add(1)
-	return true
+	return r.oneSender || r.makeHole(word(pos, r.me, stWriting))
 }
 
 // claimRecv claims the lowest value there is. Passed is the first word, if any,
@@ -293,6 +355,12 @@ func (r *ring) claimRecv() (pos uint64, passed uint64, v verdict) {
 			if r.slot(p).CompareAndSwap(w, word(p, 0, stSealed)) {
 				return p, passed, sealed
 			}
+		case stHole:
+			if passed == 0 || r.ctl.closed.Load() != 0 { // All below is free, or nobody shall fill it.
+				r.dropHole(p)
+				continue
+			}
+			p = (p + 1) & posMask
 		case stWriting, stReading:
 			if passed == 0 {
 				passed, first = w, p
@@ -345,13 +413,13 @@ func (r *ring) lowestFull(first, p uint64) uint64 {
 }
 
 // walk calls f for every position from start to the frontier that is not free,
-// until f says stop. It tells whether the words it saw kept to the rules.
-func (r *ring) walk(start uint64, f func(pos, w uint64) (more bool)) (sane bool) {
+// until f says stop. It returns where it stopped, and whether the words it saw kept to the rules.
+func (r *ring) walk(start uint64, f func(pos, w uint64) (more bool)) (end uint64, sane bool) {
 	p, first, seen := start, uint64(0), false
 	for limit := r.lookLimit(); limit > 0; limit-- {
 		w := r.slot(p).Load()
 		if !r.wellFormed(w, p) {
-			return false
+			return p, false
 		}
 		d := dist(wordPos(w), p)
 		if d > 0 {
@@ -359,20 +427,20 @@ func (r *ring) walk(start uint64, f func(pos, w uint64) (more bool)) (sane bool)
 			continue
 		}
 		if d < 0 {
-			return seen && dist(p, first) >= int64(r.n)
+			return p, seen && dist(p, first) >= int64(r.n)
 		}
 		if wordState(w) == stFree || wordState(w) == stSealed {
-			return true
+			return p, true
 		}
 		if !seen {
 			first, seen = p, true
 		}
 		if !f(p, w) {
-			return true
+			return p, true
 		}
 		p = (p + 1) & posMask
 	}
-	return false
+	return p, false
 }
 
 // nothingToTake makes sure that there was a moment at which nothing could be
@@ -474,7 +542,14 @@ func (r *ring) headHint() uint64 { return r.ctl.head.Load() & posMask }
 // canSend says whether a send that starts to look at p may go on now: there is
 // space, or nothing to wait for.
 func (r *ring) canSend(p uint64) bool {
-	return r.ctl.closed.Load() != 0 || r.look(&p) != blocked
+	if r.ctl.closed.Load() != 0 {
+		return true
+	}
+	if r.ctl.holes.Load() != 0 {
+		p = r.lookBack(p)
+	}
+	_, v := r.look(&p)
+	return v != blocked
 }
 
 // canRecv says whether a receive that starts to look at p may find something now:
@@ -483,18 +558,13 @@ func (r *ring) canRecv(p uint64) bool {
 	if w := r.slot(p).Load(); w == word(p, r.full, stFull) {
 		return true
 	}
-	inHand, found, end := false, false, p
-	sane := r.walk(p, func(pos, w uint64) bool {
+	inHand, found := false, false
+	end, sane := r.walk(p, func(_, w uint64) bool {
 		found = wordState(w) == stFull
-		inHand, end = true, pos
+		inHand = inHand || wordState(w) != stHole
 		return !found
 	})
-	return found || !sane || !inHand && (r.ctl.closed.Load() != 0 || r.sealedFrom(end))
-}
-
-// sealedFrom says whether the first position from p on that is not free is sealed.
-func (r *ring) sealedFrom(p uint64) bool {
-	return r.look(&p) == sealed
+	return found || !sane || !inHand && (r.ctl.closed.Load() != 0 || r.slot(end).Load() == word(end, 0, stSealed))
 }
 
 // holders calls f with the word of every slot in somebody's hands that a caller
@@ -507,7 +577,7 @@ func (r *ring) holders(d direction, f func(w uint64)) {
 	}
 	if d == sending { // The next position waits for one slot: that of the position c before.
 		p := r.tailHint()
-		if r.look(&p) == blocked {
+		if _, v := r.look(&p); v == blocked {
 			inHand(r.slot(p - r.capacity).Load())
 		}
 		return
@@ -531,8 +601,7 @@ func (r *ring) recoverTag(tag uint64) (freed, refilled int) {
 		p := wordPos(w)
 		switch wordState(w) {
 		case stWriting:
-			if s.CompareAndSwap(w, word((p+r.n)&posMask, 0, stFree)) {
-				r.ctl.givenUp.Add(1)
+			if r.makeHole(w) {
 				freed++
 			}
 		case stReading:
@@ -545,27 +614,22 @@ func (r *ring) recoverTag(tag uint64) (freed, refilled int) {
 	return freed, refilled
 }
 
-// census counts the values in the ring (FULL, or in a receiver's hands) and finds
-// the true head and tail. It takes a step for each slot in use.
-func (r *ring) census() (values int, head, tail uint64) {
-	head = r.headHint()
-	tail = head
-	first := true
-	r.walk(head, func(p, w uint64) bool {
-		if first {
-			head, first = p, false
-		}
-		if wordState(w) != stWriting {
+// census counts the values in the ring (FULL, or in a receiver's hands) and the
+// positions being written, and finds the true tail. It takes a step for each slot in use.
+func (r *ring) census() (values, writing int, tail uint64) {
+	tail, _ = r.walk(r.headHint(), func(_, w uint64) bool {
+		switch wordState(w) {
+		case stFull, stReading:
 			values++
+		case stWriting:
+			writing++
 		}
-		tail = (p + 1) & posMask
-		return values < int(r.capacity)
+		return values+writing < int(r.capacity)
 	})
-	if first { // Nothing in use: both stand where the next send will.
-		r.look(&tail)
-		head = tail
+	if values+writing == int(r.capacity) { // walk stopped on the last of them
+		tail = (tail + 1) & posMask
 	}
-	return values, head, tail
+	return values, writing, tail
 }
 
 // Waiters: a bit for each participant and direction in the control block. Set by

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/shmchan/shmchan"
 	"github.com/spf13/cobra"
@@ -68,6 +69,7 @@ func (m *member) run(work func(*member, context.Context) error) (err error) {
 		return err
 	}
 	defer m.shared.close()
+	parent := os.Getppid()
 	ctx, gone := context.WithCancel(context.Background())
 	defer gone()
 	go func() {
@@ -77,6 +79,11 @@ func (m *member) run(work func(*member, context.Context) error) (err error) {
 	err = work(m, ctx)
 	if ctx.Err() == nil {
 		return err
+	}
+	// The pipe may end a moment before the parent has let go of the channel, and what a
+	// live process holds is not swept away. Once it is quite gone we have another parent.
+	for n := 0; os.Getppid() == parent && n < 1000; n++ {
+		time.Sleep(time.Millisecond)
 	}
 	if err := shmchan.Remove(m.channel, m.where.options()...); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
