@@ -5,9 +5,9 @@ package shmchan
 // do; those of the hot path are made once, at Open, and cost no allocation.
 
 import (
-	"errors"
 	"fmt"
 	"os"
+	"strings"
 )
 
 // sentinel is an error to compare with; it may also stand for one of the standard library.
@@ -105,12 +105,7 @@ type chanError struct {
 }
 
 func (e *chanError) Error() string {
-	text := e.err.Error()
-	var s *sentinel
-	if errors.As(e.err, &s) {
-		text = s.text
-	}
-	return fmt.Sprintf("shmchan: channel %q: %s; %s", e.channel, text, e.advice)
+	return fmt.Sprintf("shmchan: channel %q: %s; %s", e.channel, strings.TrimPrefix(e.err.Error(), "shmchan: "), e.advice)
 }
 func (e *chanError) Unwrap() error { return e.err }
 
@@ -118,7 +113,7 @@ func (e *chanError) Unwrap() error { return e.err }
 type handleErrors struct {
 	sendClosed, recvClosed, closeClosed error
 	full, noReceiver, empty             error
-	detached                            error
+	detached, nested                    error
 	sendDisconnected, recvDisconnected  error
 }
 
@@ -132,6 +127,7 @@ func newHandleErrors(name string) handleErrors {
 		noReceiver:       e(ErrFull, "its capacity is 0 and no receiver waits; use Send to wait for one"),
 		empty:            e(ErrEmpty, "try again once something was sent, or use Recv to wait"),
 		detached:         e(ErrDetached, "open the name again to go on"),
+		nested:           e(ErrBusy, "its single role is in the middle of a SendFunc or RecvFunc: do not use it inside, or make the channel without a single role"),
 		sendDisconnected: e(ErrDisconnected, "no live process holds it for receiving; start a receiver, or send without WithDisconnect to wait for one"),
 		recvDisconnected: e(ErrDisconnected, "it is empty and no live process holds it for sending; start a sender, or receive without WithDisconnect to wait for one"),
 	}

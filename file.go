@@ -22,7 +22,6 @@ import (
 	"math/bits"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -51,7 +50,7 @@ func advise(name, what string, err error) error {
 	case errors.Is(err, fs.ErrExist):
 		advice = "; choose another name, remove it, or leave out WithCreate to attach"
 	case errors.Is(err, fs.ErrNotExist):
-		advice = "; start the process that makes it first, check the directory, or leave out WithAttach to make it"
+		advice = "; check the name and the directory, or have it made first: Open without WithAttach makes it"
 	case errors.Is(err, unix.EMFILE):
 		advice = "; raise the limit of open files (ulimit -n) or detach handles"
 	case errors.Is(err, unix.ELOOP):
@@ -101,6 +100,9 @@ func (h *header) compare(name string, o *options, l *layout) error {
 	}
 	if l.fingerprint != h.fingerprint {
 		return m(firstDifference(l.text, h.text))
+	}
+	if uint64(l.size) != h.size {
+		return corruptError(name, "its values have %d bytes by the description of their type and %d by the header", l.size, h.size)
 	}
 	if o.capacity >= 0 && uint64(o.capacity) != h.capacity {
 		return m("the capacity", fmt.Sprint(o.capacity), fmt.Sprint(h.capacity))
@@ -224,11 +226,11 @@ func readHeader(name, path string, f *os.File) (*header, error) {
 // lockName takes the lock under which a name may be taken away. Others hold it
 // for moments only; one that is stopped there is not waited for, and false returned.
 func lockName(f *os.File) bool {
-	for delay := time.Microsecond; delay < time.Second; delay *= 2 {
+	delay := time.Microsecond
+	for began := time.Now(); time.Since(began) < time.Second; delay = min(2*delay, time.Millisecond) {
 		if ok, err := flockFile(f); ok || err != nil {
 			return ok
 		}
-		runtime.Gosched()
 		time.Sleep(delay)
 	}
 	return false

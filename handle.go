@@ -36,8 +36,16 @@ type side struct {
 	spins   atomic.Int32
 	tries   atomic.Int32
 	parks   atomic.Uint64
-	single  int // touched by the single role under the race detector
+	inFunc  bool // a single role is in its SendFunc or RecvFunc; written by that role only
+	single  int  // touched by the single role under the race detector
 	_       [64]byte
+}
+
+// inside notes that a single role is in its SendFunc or RecvFunc, or out again.
+func (s *side) inside(single, in bool) {
+	if single {
+		s.inFunc = in
+	}
 }
 
 const detachedBias = 1 << 40
@@ -107,20 +115,26 @@ type handle struct {
 	mem   []byte
 	race  *raceState
 
-	peerMu    sync.Mutex // guards locks, and what is done under them
-	locks     locker
-	idx       int  // our entry
-	joined    bool // we have one
-	lastCheck atomic.Int64
+	peerMu     sync.Mutex // guards locks, and what is done under them
+	locks      locker
+	idx        int  // our entry
+	joined     bool // we have one
+	nameLocked bool // while opening a closed channel
+	lastCheck  atomic.Int64
+	blind      atomic.Bool   // some participants' deaths are not watched
+	joinsSeen  atomic.Uint64 // ctl.joins+1 when the watches were last brought up
 
 	sides      atomic.Int32
 	send, recv side
 
-	mu      sync.Mutex // guards the queues
-	bell    *os.File
-	watched atomic.Bool
-	rvMu    sync.Mutex // guards rvCount
-	rvCount int        // goroutines that wait to receive from a rendezvous
+	mu        sync.Mutex // guards the queues
+	bell      *os.File
+	listening chan struct{} // closed when nobody listens to the bell any more
+	life      sync.RWMutex  // held for reading by what is no user's call, see whileHere
+	released  bool          // guarded by life
+	watched   atomic.Bool
+	rvMu      sync.Mutex // guards rvCount
+	rvCount   int        // goroutines that wait to receive from a rendezvous
 
 	bellMu sync.Mutex // guards bells
 	bells  map[int]ringer
@@ -161,7 +175,7 @@ func (h *handle) open(l *layout, roles uint64) (again bool, err error) {
 		} else if err != nil {
 			return false, err
 		}
-		return false, h.join(roles)
+		return h.joinAndLook(roles)
 	}
 	if err != nil {
 		return false, err
@@ -176,7 +190,8 @@ func (h *handle) open(l *layout, roles uint64) (again bool, err error) {
 		if !lockName(h.file) {
 			return false, &chanError{h.name, ErrBusy, "another process is about to remove it; try again"}
 		}
-		defer unlockName(h.file)
+		h.nameLocked = true
+		defer func() { h.nameLocked = false; unlockName(h.file) }()
 		if !sameFile(h.file, h.path) {
 			return true, nil
 		}
@@ -192,11 +207,24 @@ func (h *handle) open(l *layout, roles uint64) (again bool, err error) {
 	if err := h.info.compare(h.name, o, l); err != nil {
 		return false, err
 	}
+	return h.joinAndLook(roles)
+}
+
+// joinAndLook joins. Again: the channel was closed and left by all meanwhile.
+func (h *handle) joinAndLook(roles uint64) (again bool, err error) {
 	if err := h.join(roles); err != nil {
 		return false, err
 	}
-	// It may have been closed and left by all while we joined.
-	return h.ctl.closed.Load() != 0 && !sameFile(h.file, h.path), nil
+	if h.ctl.closed.Load() == 0 {
+		return false, nil // Whoever leaves after this sees us.
+	}
+	if !h.nameLocked { // The last to leave may be between its look and the removal.
+		if !lockName(h.file) {
+			return false, &chanError{h.name, ErrBusy, "another process is about to remove it; try again"}
+		}
+		defer unlockName(h.file)
+	}
+	return !sameFile(h.file, h.path), nil
 }
 
 // adopt points the ring into the mapping.
@@ -289,9 +317,14 @@ func (h *handle) abandon() {
 
 // release leaves the channel. Nobody is in a call on the handle any more.
 func (h *handle) release() {
+	h.life.Lock()
+	h.released = true
+	h.life.Unlock()
 	h.unwatch()
+	h.unwatchPeers()
 	if h.bell != nil {
 		_ = h.bell.Close()
+		<-h.listening
 	}
 	// Under the name's lock, so that of the last two to leave one sees that it is
 	// the last. Should somebody be stopped while holding it, the next Open cleans up.
@@ -355,6 +388,9 @@ func (h *handle) sendBegin(ctx context.Context) (uint64, error) {
 	if raceEnabled && h.oneSender {
 		touch(&h.send.single)
 	}
+	if h.oneSender && h.send.inFunc {
+		return 0, h.errs.nested
+	}
 	if ctx != nil {
 		if err := ctx.Err(); err != nil {
 			return 0, err
@@ -386,8 +422,10 @@ func (h *handle) sendWait(ctx context.Context, pos uint64, v verdict) (uint64, e
 			h.passOn(s, woken)
 			return pos, nil
 		case sealed:
+			h.passOn(s, woken)
 			return 0, h.errs.sendClosed
 		case corrupt:
+			h.passOn(s, woken)
 			return 0, h.corruptAt(pos)
 		}
 		if err == nil {
@@ -432,14 +470,15 @@ func (h *handle) trySendBegin() (uint64, error) {
 	if raceEnabled && h.oneSender {
 		touch(&h.send.single)
 	}
+	if h.oneSender && h.send.inFunc {
+		return 0, h.errs.nested
+	}
 	if h.ctl.closed.Load() != 0 {
 		return 0, h.errs.sendClosed
 	}
 	pos, v := h.claimSend()
-	if v == blocked {
-		if h.checkPassed(h.slot(pos - h.capacity).Load()) {
-			pos, v = h.claimSend()
-		}
+	if v == blocked && h.checkPassed(h.slot(pos-h.capacity).Load()) {
+		pos, v = h.claimSend()
 	}
 	switch v {
 	case blocked:
@@ -502,6 +541,9 @@ func (h *handle) recvBegin(ctx context.Context) (uint64, error) {
 	if raceEnabled && h.oneRecver {
 		touch(&h.recv.single)
 	}
+	if h.oneRecver && h.recv.inFunc {
+		return 0, h.errs.nested
+	}
 	if ctx != nil {
 		if err := ctx.Err(); err != nil {
 			return 0, err
@@ -524,9 +566,15 @@ func (h *handle) recvWait(ctx context.Context, pos uint64, v verdict) (uint64, e
 	s := &h.recv
 	var woken bool
 	var err error
+	waits := false // a TrySend may count on us
 	if h.rendezvous && v == blocked {
 		h.rvEnter()
-		defer h.rvLeave() // Before the slot is freed.
+		defer func() { // Before the slot is freed.
+			if waits {
+				h.rvLeave()
+			}
+		}()
+		waits = true
 		pos, _, v = h.claimRecv()
 	}
 	for {
@@ -540,17 +588,17 @@ func (h *handle) recvWait(ctx context.Context, pos uint64, v verdict) (uint64, e
 		case sealed:
 			return 0, h.sawSealed()
 		case corrupt:
+			h.passOn(s, woken)
 			return 0, h.corruptAt(pos)
 		}
 		if err == nil {
 			err = s.mayWait(ctx, nil)
 		}
 		if err != nil {
-			if h.rendezvous { // A TrySend may count on us: first say that we go, then look once more.
+			if waits { // First say that we go, then look once more.
+				waits = false
 				h.rvLeave()
-				pos, _, v = h.claimRecv()
-				h.rvEnter()
-				if v != blocked {
+				if pos, _, v = h.claimRecv(); v != blocked {
 					continue
 				}
 			}
@@ -585,14 +633,22 @@ func (h *handle) tryRecvBegin() (uint64, error) {
 	if raceEnabled && h.oneRecver {
 		touch(&h.recv.single)
 	}
-	for {
+	if h.oneRecver && h.recv.inFunc {
+		return 0, h.errs.nested
+	}
+	checked := false
+	for round := 0; ; round++ {
 		pos, passed, v := h.claimRecv()
-		if passed != 0 && h.checkPassed(passed) && v == blocked {
-			continue
-		}
 		switch v {
 		case blocked:
-			if passed != 0 && !h.nothingToTake() {
+			if passed != 0 && !checked {
+				checked = true
+				if h.checkDue() {
+					h.checkHolders(receiving)
+					continue
+				}
+			}
+			if passed != 0 && round < 1<<16 && !h.nothingToTake() {
 				continue
 			}
 			return 0, h.errs.empty
@@ -600,6 +656,9 @@ func (h *handle) tryRecvBegin() (uint64, error) {
 			return 0, h.sawSealed()
 		case corrupt:
 			return 0, h.corruptAt(pos)
+		}
+		if passed != 0 {
+			h.checkPassed(passed)
 		}
 		if raceEnabled {
 			h.race.own(pos, h.mask)

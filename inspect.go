@@ -4,6 +4,7 @@ package shmchan
 // Invariant: nothing here writes to a channel, or needs to know its type.
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"sort"
@@ -101,7 +102,7 @@ func List(opts ...Option) ([]string, error) {
 	o := newOptions(opts)
 	entries, err := os.ReadDir(o.dir)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("shmchan: cannot list channels: %w; check the directory that WithDir or $%s names", err, EnvDir)
 	}
 	var names []string
 	for _, e := range entries {

@@ -35,9 +35,13 @@ import (
 	"unsafe"
 )
 
+// LayoutVersion is the version of the layout of a channel's file. Programs share a
+// channel only if theirs is the same.
+const LayoutVersion = 1
+
 const (
 	layoutMagic   = "shmchan\x00"
-	layoutVersion = 1
+	layoutVersion = LayoutVersion
 	layoutOrder   = 0x0102_0304 // written in the machine's own order
 
 	headerSize  = 192
@@ -96,7 +100,8 @@ type control struct {
 	wasted    atomic.Uint64 // positions that carried no value
 	givenBack atomic.Uint64 // values given back, or taken over from a dead receiver
 	recovered atomic.Uint64 // dead participants cleared away
-	_         [128 - 32]byte
+	joins     atomic.Uint64 // participants that have joined
+	_         [128 - 40]byte
 }
 
 func (c *control) waiting(d direction) *[4]atomic.Uint64 {
@@ -108,16 +113,18 @@ func (c *control) waiting(d direction) *[4]atomic.Uint64 {
 
 // peer is a participant's entry. Whoever holds the entry's lock may write it.
 type peer struct {
-	state    atomic.Uint64 // generation<<8 | peerUsed | peerSends | peerReceives
+	state    atomic.Uint64 // generation<<8 | peerUsed, peerSends, peerReceives, peerDead
 	pid      atomic.Uint64 // for people; proves nothing
 	attached atomic.Uint64 // Unix nanoseconds
-	_        [40]byte
+	space    atomic.Uint64 // the pid's namespace, 0 if not known
+	_        [32]byte
 }
 
 const (
 	peerUsed uint64 = 1 << iota
 	peerSends
 	peerReceives
+	peerDead     // somebody holds the lock and clears the entry
 	peerGenShift = 8
 )
 

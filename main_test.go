@@ -106,6 +106,16 @@ func (c *child) signal(s syscall.Signal) {
 	require.NoError(c.t, c.cmd.Process.Signal(s))
 }
 
+// stop stops the child by SIGSTOP, all of its threads, before it returns.
+func (c *child) stop() {
+	c.t.Helper()
+	c.signal(syscall.SIGSTOP)
+	var st syscall.WaitStatus
+	_, err := syscall.Wait4(c.cmd.Process.Pid, &st, syscall.WUNTRACED, nil)
+	require.NoError(c.t, err)
+	require.True(c.t, st.Stopped())
+}
+
 // line waits for the child's next line.
 func (c *child) line() string {
 	c.t.Helper()

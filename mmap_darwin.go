@@ -8,6 +8,7 @@ package shmchan
 import (
 	"errors"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,5 +31,14 @@ func allocate(f *os.File, size int64) error {
 	}
 	return f.Truncate(size)
 }
+
+func newTicker(every time.Duration) ticker { return goTicker{time.NewTicker(every)} }
+
+// onDeath would want EVFILT_PROC in a queue of its own; without it a death is noticed
+// by the backstop, at its next look.
+func onDeath(int, func()) (func(), error) { return nil, errors.ErrUnsupported }
+
+// pidSpace is not known, so that the backstop looks more often.
+func pidSpace() uint64 { return 0 }
 
 func newLocks(f *os.File, h *header, dir string) locker { return newFlockLocks(dir, h.id) }

@@ -13,6 +13,7 @@ package shmchan
 
 import (
 	"os"
+	"sync"
 	"time"
 	"unsafe"
 )
@@ -74,7 +75,14 @@ func (h *handle) attach(roles uint64) error {
 		h.me = gen<<idxBits | uint64(i)
 		e.pid.Store(uint64(os.Getpid()))
 		e.attached.Store(uint64(time.Now().UnixNano()))
+		e.space.Store(pidSpace())
 		e.state.Store(gen<<peerGenShift | peerUsed | roles)
+		h.ctl.joins.Add(1)
+		for k := range maxPeers { // They watch for our death. Whoever parks after this sees joins.
+			if bit := uint64(1) << (k % 64); k != i && (h.ctl.senders[k/64].Load()|h.ctl.receivers[k/64].Load())&bit != 0 {
+				h.ring1(k, ringJoined)
+			}
+		}
 	}
 	if h.idx < 0 {
 		return &chanError{h.name, ErrTooManyPeers, "it has 256 live handles, detach one; goroutines of a process can share a handle"}
@@ -90,21 +98,28 @@ func (h *handle) clear(i int) {
 	if !isUsed(s) {
 		return
 	}
-	freed, refilled := h.recoverTag(peerTag(i, s))
+	e.state.Store(s | peerDead)
+	h.recoverAndWake(peerTag(i, s))
 	h.clearWaiting(sending, i)
 	h.clearWaiting(receiving, i)
 	h.rv[i].Store(0)
 	h.removeBell(i, peerGen(s))
 	h.ctl.recovered.Add(1)
 	e.state.Store(peerGen(s) << peerGenShift)
-	// Whoever waited for what it held may go on; and it may have died with a wake in its hands.
-	for range max(1, freed) {
-		h.wakeOne(sending)
-	}
-	for range max(1, refilled) {
-		h.wakeOne(receiving)
-	}
+	// It may have died with a wake in its hands.
+	h.wakeOne(sending)
+	h.wakeOne(receiving)
 	if h.ctl.closed.Load() != 0 {
+		h.wakeAll()
+	}
+}
+
+// recoverAndWake recovers what a dead owner held, and wakes those who may go on with it.
+func (h *handle) recoverAndWake(tag uint64) {
+	freed, refilled := h.recoverTag(tag)
+	h.wakeFor(sending, freed)
+	h.wakeFor(receiving, refilled)
+	if freed+refilled > 0 && h.ctl.closed.Load() != 0 {
 		h.wakeAll()
 	}
 }
@@ -117,15 +132,10 @@ func (h *handle) checkOwner(tag uint64) {
 	h.peerMu.Lock()
 	defer h.peerMu.Unlock()
 	i := tagIndex(tag)
-	if i == h.idx || peerGen(h.entry(i).state.Load()) != tagGen(tag) || !isUsed(h.entry(i).state.Load()) {
-		// The index is ours or another's by now, or nobody's: the owner is gone.
-		freed, refilled := h.recoverTag(tag)
-		for range freed {
-			h.wakeOne(sending)
-		}
-		for range refilled {
-			h.wakeOne(receiving)
-		}
+	if s := h.entry(i).state.Load(); i == h.idx || !isUsed(s) || peerGen(s) != tagGen(tag) || s&peerDead != 0 {
+		// The index is ours or another's by now, or nobody's, or somebody who has seen
+		// that the owner is dead is about to clear it (and may be stopped there).
+		h.recoverAndWake(tag)
 		return
 	}
 	h.clearIfDead(i)
@@ -135,6 +145,9 @@ func (h *handle) checkOwner(tag uint64) {
 func (h *handle) clearIfDead(i int) (dead bool) {
 	if i == h.idx {
 		return false
+	}
+	if h.entry(i).state.Load()&peerDead != 0 {
+		return true
 	}
 	if held, err := h.locks.held(i); err != nil || held {
 		return false
@@ -158,12 +171,17 @@ func (h *handle) checkPassed(w uint64) bool {
 	if s := wordState(w); s != stWriting && s != stReading || wordTag(w) == h.me {
 		return false
 	}
-	now := int64(time.Since(processStart))
-	if last := h.lastCheck.Load(); now-last < int64(checkEvery) || !h.lastCheck.CompareAndSwap(last, now) {
+	if !h.checkDue() {
 		return false
 	}
 	h.checkOwner(wordTag(w))
 	return true
+}
+
+func (h *handle) checkDue() bool {
+	now := int64(time.Since(processStart))
+	last := h.lastCheck.Load()
+	return now-last >= int64(checkEvery) && h.lastCheck.CompareAndSwap(last, now)
 }
 
 // checkHolders checks everybody that a caller blocked in direction d may be waiting for.
@@ -176,6 +194,102 @@ func (h *handle) checkHolders(d direction) {
 			h.checkOwner(tag)
 		}
 	})
+}
+
+// deaths are the processes whose end this one is told of, to look at once at the
+// locks of the handles that they had. One watch a process, however many channels it shares with us.
+var deaths = struct {
+	sync.Mutex
+	watches map[int]*deathWatch
+}{watches: map[int]*deathWatch{}}
+
+type deathWatch struct {
+	cancel  func()
+	handles map[*handle]struct{}
+}
+
+// watchPeers watches the processes of all participants, and notes whether it can:
+// not those of another pid namespace, whose numbers mean nothing here.
+func (h *handle) watchPeers() {
+	joins := h.ctl.joins.Load()
+	if h.joinsSeen.Swap(joins+1) == joins+1 {
+		return
+	}
+	self := os.Getpid()
+	var gone []int
+	defer func() {
+		for _, i := range gone {
+			h.peerMu.Lock()
+			h.clearIfDead(i)
+			h.peerMu.Unlock()
+		}
+	}()
+	deaths.Lock()
+	defer deaths.Unlock()
+	blind := false
+	for i := range maxPeers {
+		e := h.entry(i)
+		pid := int(int32(e.pid.Load()))
+		if i == h.idx || !isUsed(e.state.Load()) {
+			continue
+		}
+		if space := e.space.Load(); pid <= 0 || space == 0 || space != pidSpace() {
+			blind = true
+			continue
+		}
+		if pid == self {
+			continue
+		}
+		w := deaths.watches[pid]
+		if w == nil {
+			cancel, err := onDeath(pid, func() { peerDied(pid) })
+			if err != nil { // Gone; or no more descriptors: the backstop finds it.
+				blind = true
+				gone = append(gone, i)
+				h.joinsSeen.Store(0) // Look again next time.
+				continue
+			}
+			w = &deathWatch{cancel, map[*handle]struct{}{}}
+			deaths.watches[pid] = w
+		}
+		w.handles[h] = struct{}{}
+	}
+	h.blind.Store(blind)
+}
+
+// unwatchPeers ends the watches that only h needed.
+func (h *handle) unwatchPeers() {
+	deaths.Lock()
+	defer deaths.Unlock()
+	for pid, w := range deaths.watches {
+		if delete(w.handles, h); len(w.handles) == 0 {
+			w.cancel()
+			delete(deaths.watches, pid)
+		}
+	}
+}
+
+// peerDied looks at the locks of all handles that a process had in common with us.
+func peerDied(pid int) {
+	deaths.Lock()
+	w := deaths.watches[pid]
+	delete(deaths.watches, pid)
+	deaths.Unlock()
+	if w == nil {
+		return
+	}
+	for h := range w.handles {
+		h.whileHere(func() {
+			h.peerMu.Lock()
+			for i := range maxPeers {
+				if e := h.entry(i); isUsed(e.state.Load()) && int(int32(e.pid.Load())) == pid {
+					h.clearIfDead(i)
+				}
+			}
+			h.peerMu.Unlock()
+			h.lookAfter()
+		})
+	}
 }
 
 // anyLive says whether a live handle, this one included, has the role.
@@ -198,6 +312,9 @@ func (h *handle) anyLive(role uint64) bool {
 func (h *handle) alone() bool {
 	for i := range maxPeers {
 		if i == h.idx || !isUsed(h.entry(i).state.Load()) {
+			continue
+		}
+		if h.entry(i).state.Load()&peerDead != 0 {
 			continue
 		}
 		if held, err := h.locks.held(i); err != nil || held {

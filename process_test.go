@@ -287,7 +287,7 @@ func hammer(t *testing.T, f form, kills int, stops bool) {
 			all := append(append([]*child{}, senders...), receivers...)
 			c := all[rnd.IntN(len(all))]
 			if i := slices.Index(senders, c); i < 0 || a.acked(numberOf(c)).Load() < auditSeqs {
-				c.signal(syscall.SIGSTOP)
+				c.stop()
 				goal := a.progress().Load() + rnd.Uint64N(100)
 				for began := time.Now(); a.progress().Load() < goal && time.Since(began) < 20*time.Millisecond; {
 					runtime.Gosched()
@@ -546,7 +546,7 @@ func TestStoppedIsNotDead(t *testing.T) {
 			}
 			c := start(t, "holder", ch.Sender.h.opts.dir, what)
 			require.Equal(t, "in", c.line())
-			c.signal(syscall.SIGSTOP)
+			c.stop()
 			for i := range uint64(capacity - 1) { // To the end of the lap, value by value.
 				require.NoError(t, ch.Send(newMessage(0, 10+i)))
 				m, err := ch.Recv()
@@ -554,7 +554,7 @@ func TestStoppedIsNotDead(t *testing.T) {
 				require.Equal(t, newMessage(0, 10+i), m)
 			}
 			// Now the ring has come round. Look often, and for longer than any backstop.
-			for began := time.Now(); time.Since(began) < 3*backstopEvery; {
+			for began := time.Now(); time.Since(began) < 2*backstopEvery; {
 				require.ErrorIs(t, ch.TrySend(newMessage(0, 99)), ErrFull)
 				_, err := ch.TryRecv()
 				require.ErrorIs(t, err, ErrEmpty)
@@ -589,7 +589,7 @@ func TestWokenOneDies(t *testing.T) {
 		c := start(t, "holder", ch.Sender.h.opts.dir, "parked")
 		require.Equal(t, "in", c.line())
 		until(t, "it waits", func() bool { return ch.Sender.h.anyWaiting(receiving) })
-		c.signal(syscall.SIGSTOP)
+		c.stop()
 		require.NoError(t, ch.Send(newMessage(0, 5)), "its flag is down now, and its bell rung")
 		require.False(t, ch.Sender.h.anyWaiting(receiving))
 		result := make(chan error, 1)
@@ -606,7 +606,7 @@ func TestWokenOneDies(t *testing.T) {
 	c := start(t, "holder", ch.Sender.h.opts.dir, "parked")
 	require.Equal(t, "in", c.line())
 	until(t, "it waits", func() bool { return ch.Sender.h.anyWaiting(receiving) })
-	c.signal(syscall.SIGSTOP)
+	c.stop()
 	other := again(t, ch, WithWait(Park))
 	result := make(chan error, 1)
 	go func() { _, err := other.Recv(); result <- err }()
@@ -618,7 +618,7 @@ func TestWokenOneDies(t *testing.T) {
 	require.NoError(t, ch.Sender.h.sendQuietly(pos), "and the waker dies before it rings")
 	began := time.Now()
 	require.NoError(t, <-result)
-	assert.Less(t, time.Since(began), 100*time.Millisecond)
+	assert.Less(t, time.Since(began), 2*backstopEvery)
 }
 
 // A role dies with its holder.
@@ -656,8 +656,8 @@ func TestDisconnectByDeath(t *testing.T) {
 	go func() { _, err := r.Recv(); result <- err }()
 	until(t, "parked", func() bool { return r.Stats().Parked > 0 })
 	a.kill()
-	b.signal(syscall.SIGSTOP)
-	for began := time.Now(); time.Since(began) < 3*backstopEvery; {
+	b.stop()
+	for began := time.Now(); time.Since(began) < 2*backstopEvery; {
 		require.Empty(t, result, "one is alive, if stopped")
 	}
 	b.kill()

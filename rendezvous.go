@@ -88,11 +88,14 @@ func (h *handle) post(ctx context.Context, pos uint64) error {
 		default:
 			return h.corruptAt(pos)
 		}
-		waitCtx := ctx
-		if why != nil {
-			waitCtx = nil // Cancelled, but somebody reads it: the outcome decides.
+		waitCtx, kind := ctx, waitTaken
+		if why == nil {
+			why = s.mayWait(ctx, nil)
 		}
-		got, err := s.await(waitCtx, waitTaken, pos)
+		if why != nil { // To be taken back, but somebody reads it: the outcome decides.
+			waitCtx, kind = nil, waitOutcome
+		}
+		got, err := s.await(waitCtx, kind, pos)
 		woken = woken || got
 		if err != nil {
 			why = err
@@ -140,6 +143,8 @@ func (h *handle) matchEnd(pos uint64, receiver int) error {
 	if h.rv[receiver].Load() == 0 && h.withdraw(pos) {
 		return h.errs.noReceiver
 	}
-	h.wakePeer(receiver, receiving)
+	if !h.wakePeer(receiver, receiving) { // It has been rung already, or spins, or is stopped.
+		h.wakeOne(receiving)
+	}
 	return nil
 }

@@ -139,11 +139,18 @@ func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 	quiet := 0 // published, and nobody woken for it yet
 	defer func() { h.wakeFor(receiving, quiet) }()
 	for n < len(vs) {
-		if n > 0 && quiet > 0 && !h.canSend(h.sendFrom()) { // About to wait: for those whom we have not woken, perhaps.
+		if ctx != nil && ctx.Err() != nil {
+			return n, ctx.Err()
+		}
+		var pos uint64
+		if quiet > 0 {
+			pos, err = h.trySendBegin()
+		}
+		if quiet == 0 || errors.Is(err, ErrFull) { // About to wait: for those whom we have not woken, perhaps.
 			h.wakeFor(receiving, quiet)
 			quiet = 0
+			pos, err = h.sendBegin(ctx)
 		}
-		pos, err := h.sendBegin(ctx)
 		if err != nil {
 			return n, err
 		}
@@ -177,8 +184,10 @@ func (s *Sender[T]) SendFunc(ctx context.Context, fill func(v *T) error) error {
 		return err
 	}
 	filled := false
+	h.send.inside(h.oneSender, true)
 	defer func() {
 		if !filled {
+			h.send.inside(h.oneSender, false)
 			h.sendAbort(pos)
 		}
 	}()
@@ -189,6 +198,7 @@ func (s *Sender[T]) SendFunc(ctx context.Context, fill func(v *T) error) error {
 		return err
 	}
 	filled = true
+	h.send.inside(h.oneSender, false)
 	return h.sendEnd(ctx, pos)
 }
 
@@ -320,8 +330,10 @@ func (r *Receiver[T]) RecvFunc(ctx context.Context, use func(v *T) error) error 
 		return r.badBool(pos)
 	}
 	used := false
+	h.recv.inside(h.oneRecver, true)
 	defer func() {
 		if !used {
+			h.recv.inside(h.oneRecver, false)
 			h.recvAbort(pos)
 		}
 	}()
@@ -329,6 +341,7 @@ func (r *Receiver[T]) RecvFunc(ctx context.Context, use func(v *T) error) error 
 		return err
 	}
 	used = true
+	h.recv.inside(h.oneRecver, false)
 	return h.recvEnd(pos)
 }
 

@@ -24,6 +24,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,8 +34,9 @@ import (
 type waitKind int
 
 const (
-	waitTurn  waitKind = iota // a value, or space
-	waitTaken                 // that a rendezvous offer is taken
+	waitTurn    waitKind = iota // a value, or space
+	waitTaken                   // that a rendezvous offer is taken
+	waitOutcome                 // the same, or that it may be taken back, which the poster wants
 )
 
 // What is rung.
@@ -42,13 +44,15 @@ const (
 	ringReceiver = 'r'
 	ringSender   = 's'
 	ringAll      = 'a'
+	ringJoined   = 'j'
 )
 
 type waiter struct {
 	ch         chan struct{} // buffered, 1
 	next, prev *waiter
 	list       *waitList
-	pos        uint64 // of the offer, for waitTaken
+	kind       waitKind
+	pos        uint64 // of the offer
 }
 
 // waitList is a queue of waiters, first in first out.
@@ -78,14 +82,13 @@ func (l *waitList) remove(w *waiter) {
 	w.list, w.next, w.prev = nil, nil, nil
 }
 
-func (l *waitList) wake() bool {
+// pop takes the first out, nil if there is none.
+func (l *waitList) pop() *waiter {
 	w := l.first
-	if w == nil {
-		return false
+	if w != nil {
+		l.remove(w)
 	}
-	l.remove(w)
-	w.ch <- struct{}{}
-	return true
+	return w
 }
 
 var waiters = sync.Pool{New: func() any { return &waiter{ch: make(chan struct{}, 1)} }}
@@ -120,8 +123,8 @@ func (s *side) await(ctx context.Context, k waitKind, pos uint64) (woken bool, e
 	}
 	h.checkHolders(s.d)
 	w := waiters.Get().(*waiter)
-	w.pos = pos
-	if !s.enqueue(w, k) {
+	w.kind, w.pos = k, pos
+	if !s.enqueue(w) {
 		waiters.Put(w)
 		return false, h.errs.detached
 	}
@@ -169,8 +172,8 @@ func (s *side) spin(k waitKind, pos uint64) bool {
 // ready looks whether a goroutine of the role itself would find something.
 func (h *handle) ready(d direction, k waitKind, pos uint64) bool {
 	switch {
-	case k == waitTaken:
-		return h.settled(pos)
+	case k != waitTurn:
+		return h.settled(k, pos)
 	case d == sending:
 		return h.canSend(h.sendFrom())
 	}
@@ -186,8 +189,9 @@ func (h *handle) readyFor(d direction) bool {
 }
 
 // settled says whether the poster of an offer has something to do: it is not FULL
-// nor being read any more, or it stands and the channel is closed.
-func (h *handle) settled(pos uint64) bool {
+// nor being read any more, or it stands and is to be taken back, also because the
+// channel is closed.
+func (h *handle) settled(k waitKind, pos uint64) bool {
 	w := h.slot(pos).Load()
 	switch {
 	case wordPos(w) != pos:
@@ -195,24 +199,25 @@ func (h *handle) settled(pos uint64) bool {
 	case wordState(w) == stReading:
 		return false
 	}
-	return wordState(w) != stFull || h.ctl.closed.Load() != 0
+	return wordState(w) != stFull || k == waitOutcome || h.ctl.closed.Load() != 0
 }
 
 // enqueue puts w in its queue and the flag up. False: the side is detached.
-func (s *side) enqueue(w *waiter, k waitKind) bool {
+func (s *side) enqueue(w *waiter) bool {
 	h := s.h
 	h.mu.Lock()
-	if s.detached.Load() {
+	if s.detached.Load() && w.kind != waitOutcome {
 		h.mu.Unlock()
 		return false
 	}
-	if k == waitTaken {
-		s.posters.push(w)
-	} else {
+	if w.kind == waitTurn {
 		s.queue.push(w)
+	} else {
+		s.posters.push(w)
 	}
 	h.setWaiting(s.d, h.idx)
 	h.mu.Unlock()
+	h.watchPeers()
 	if !h.watched.Load() {
 		h.watch()
 	}
@@ -240,22 +245,28 @@ func (s *side) dequeue(w *waiter) (woken bool) {
 func (h *handle) wakeLocal(s *side, all bool) (woke bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for s.posters.wake() {
-		woke = true
+	if s.noneQueued() {
+		return false
 	}
-	for s.queue.wake() {
-		woke = true
+	var chosen *waiter // linked by next
+	for w := s.posters.pop(); w != nil; w = s.posters.pop() {
+		w.next, chosen = chosen, w
+	}
+	for w := s.queue.pop(); w != nil; w = s.queue.pop() {
+		w.next, chosen = chosen, w
 		if !all {
 			break
 		}
 	}
-	if !woke {
-		return false
-	}
+	// The flag before the wake, so that it is right when they look.
 	if s.noneQueued() {
 		h.clearWaiting(s.d, h.idx)
 	} else {
 		h.setWaiting(s.d, h.idx)
+	}
+	for w := chosen; w != nil; w = chosen {
+		w.next, chosen = nil, w.next
+		w.ch <- struct{}{}
 	}
 	return true
 }
@@ -286,11 +297,9 @@ func (h *handle) wakeOne(d direction) {
 	}
 }
 
-// wakePeer wakes participant i, if it waits in direction d.
-func (h *handle) wakePeer(i int, d direction) {
-	if h.ctl.waiting(d)[i/64].Load()&(1<<(i%64)) != 0 && h.clearWaiting(d, i) {
-		h.ringPeer(i, d)
-	}
+// wakePeer wakes participant i, if it waits in direction d. False: it does not.
+func (h *handle) wakePeer(i int, d direction) bool {
+	return h.ctl.waiting(d)[i/64].Load()&(1<<(i%64)) != 0 && h.clearWaiting(d, i) && h.ringPeer(i, d)
 }
 
 // wakeAll wakes everybody.
@@ -335,28 +344,32 @@ func (h *handle) ring1(i int, b byte) bool {
 	gen := peerGen(h.entry(i).state.Load())
 	h.bellMu.Lock()
 	defer h.bellMu.Unlock()
-	r, ok := h.bells[i]
-	if ok && r.gen != gen {
+	for {
+		r, cached := h.bells[i]
+		if cached && r.gen != gen {
+			h.dropRinger(i)
+			cached = false
+		}
+		if !cached {
+			fd, err := openBell(h.bellPath(i, gen))
+			if err != nil {
+				return false
+			}
+			r = ringer{gen, fd}
+			h.bells[i] = r
+		}
+		err := eintr(func() error {
+			_, err := unix.Write(r.fd, []byte{b})
+			return err
+		})
+		if err == nil || errors.Is(err, unix.EAGAIN) { // Full: it has been rung often enough.
+			return true
+		}
 		h.dropRinger(i)
-		ok = false
-	}
-	if !ok {
-		fd, err := openBell(h.bellPath(i, gen))
-		if err != nil {
+		if !cached {
 			return false
 		}
-		r = ringer{gen, fd}
-		h.bells[i] = r
 	}
-	err := eintr(func() error {
-		_, err := unix.Write(r.fd, []byte{b})
-		return err
-	})
-	if err == nil || errors.Is(err, unix.EAGAIN) { // Full: it has been rung often enough.
-		return true
-	}
-	h.dropRinger(i)
-	return false
 }
 
 func (h *handle) dropRinger(i int) {
@@ -374,32 +387,58 @@ func (h *handle) startBell() error {
 	if err != nil {
 		return err
 	}
-	h.bell = bell
+	h.bell, h.listening = bell, make(chan struct{})
 	go h.listen(bell)
 	return nil
 }
 
+// whileHere runs f unless the handle has been released, which waits for it.
+func (h *handle) whileHere(f func()) {
+	h.life.RLock()
+	defer h.life.RUnlock()
+	if !h.released {
+		f()
+	}
+}
+
 func (h *handle) listen(bell *os.File) {
+	defer close(h.listening)
 	buf := make([]byte, 256)
 	for {
 		n, err := bell.Read(buf)
 		if err != nil {
 			return // Released.
 		}
-		for _, b := range buf[:n] {
-			for _, s := range []*side{&h.recv, &h.send} {
-				if (b == ringAll || b == ringReceiver && s.d == receiving || b == ringSender && s.d == sending) && s.enter() {
-					h.wakeLocal(s, b == ringAll)
-					s.leave()
+		h.whileHere(func() {
+			for _, b := range buf[:n] {
+				if b == ringReceiver || b == ringAll {
+					h.wakeLocal(&h.recv, b == ringAll)
+				}
+				if b == ringSender || b == ringAll {
+					h.wakeLocal(&h.send, b == ringAll)
+				}
+				if b == ringJoined {
+					h.watchPeers()
 				}
 			}
-		}
+		})
 	}
 }
 
-// backstopEvery is how often parked goroutines are looked after: often enough that
-// a death delays nobody by 100 ms.
-const backstopEvery = 50 * time.Millisecond
+// How often parked goroutines are looked after. Deaths are told at once where they
+// are watched (peers.go), so this is for those that are not, in another pid namespace
+// say: then often enough that a death delays nobody by 100 ms. And else for a process
+// that was stopped with a wake in its hands. Each look wakes a halted CPU, which on a
+// virtual machine costs some 100 µs of it whatever is done then.
+const (
+	backstopEvery = 200 * time.Millisecond
+	backstopBlind = 90 * time.Millisecond
+)
+
+// backstopPeriod is backstopEvery, but for tests that show that nobody depends on it.
+var backstopPeriod atomic.Int64
+
+func init() { backstopPeriod.Store(int64(backstopEvery)) }
 
 // watched are the handles with parked goroutines, looked after by one goroutine
 // of the process, which ends when there are none.
@@ -408,6 +447,18 @@ var watched = struct {
 	handles map[*handle]struct{}
 	running bool
 }{handles: map[*handle]struct{}{}}
+
+// ticker is what the platform gives to wake up every so often at little cost.
+type ticker interface {
+	wait()
+	stop()
+}
+
+// goTicker is a ticker from Go's timers.
+type goTicker struct{ *time.Ticker }
+
+func (t goTicker) wait() { <-t.C }
+func (t goTicker) stop() { t.Stop() }
 
 func (h *handle) watch() {
 	watched.Lock()
@@ -428,10 +479,12 @@ func (h *handle) unwatch() {
 }
 
 func backstop() {
-	tick := time.NewTicker(backstopEvery)
-	defer tick.Stop()
+	period := time.Duration(backstopPeriod.Load())
+	tick := newTicker(period)
+	defer func() { tick.stop() }()
 	var all []*handle
-	for range tick.C {
+	for {
+		tick.wait()
 		watched.Lock()
 		all = all[:0]
 		for h := range watched.handles {
@@ -444,15 +497,32 @@ func backstop() {
 		}
 		watched.Unlock()
 		for _, h := range all {
-			if !h.lookAfter() {
+			parked := false
+			h.whileHere(func() { parked = h.lookAfter() })
+			if !parked {
 				h.unwatch()
 				if h.anyQueued() { // Queued between the look and the unwatch.
 					h.watch()
 				}
 			}
 		}
+		if want := periodFor(all); want != period {
+			tick.stop()
+			tick, period = newTicker(want), want
+		}
 		clear(all)
 	}
+}
+
+// periodFor is how often these handles want to be looked after.
+func periodFor(all []*handle) time.Duration {
+	period := time.Duration(backstopPeriod.Load())
+	for _, h := range all {
+		if h.blind.Load() {
+			period = min(period, backstopBlind)
+		}
+	}
+	return period
 }
 
 func (h *handle) anyQueued() bool {
@@ -463,17 +533,15 @@ func (h *handle) anyQueued() bool {
 
 // lookAfter looks again on behalf of the parked goroutines. False: there are none.
 func (h *handle) lookAfter() (any bool) {
+	h.watchPeers()
 	for _, s := range []*side{&h.send, &h.recv} {
-		if !s.enter() {
-			continue
-		}
 		h.mu.Lock()
 		turn, posted, settled := s.queue.first != nil, s.posters.first != nil, false
 		if turn || posted {
 			h.setWaiting(s.d, h.idx) // Before the look.
 		}
 		for w := s.posters.first; w != nil; w = w.next {
-			settled = settled || h.settled(w.pos)
+			settled = settled || h.settled(w.kind, w.pos)
 		}
 		h.mu.Unlock()
 		if turn || posted {
@@ -485,7 +553,6 @@ func (h *handle) lookAfter() (any bool) {
 				h.wakeLocal(s, true)
 			}
 		}
-		s.leave()
 	}
 	return any
 }

@@ -87,9 +87,9 @@ func (a *audit) problems(quota uint64) (list []string) {
 	add(a.lost > 0, "%d values were sent and never received", a.lost)
 	add(a.torn > 0, "%d values were received that nobody sent so", a.torn)
 	add(a.sent != quota, "%d values were sent, and %d should have been", a.sent, quota)
-	add(a.redelivered > receivers, "%d values were delivered again, at most 1 for each of the %d receivers killed may be", a.redelivered, receivers)
-	add(a.late > receivers, "%d values came out of their sender's order, at most 1 for each of the %d receivers killed may", a.late, receivers)
-	add(len(a.unanswered) > senders, "%d Sends did not return, at most 1 for each of the %d senders killed may", len(a.unanswered), senders)
+	add(a.redelivered > receivers, "%d values were delivered again, at most 1 for each receiver killed (%d) may be", a.redelivered, receivers)
+	add(a.late > receivers, "%d values came out of their sender's order, at most 1 for each receiver killed (%d) may", a.late, receivers)
+	add(len(a.unanswered) > senders, "%d Sends did not return, at most 1 for each sender killed (%d) may", len(a.unanswered), senders)
 	add(a.counts.Sent != a.received || a.counts.Received != a.received || a.counts.Len != 0,
 		"the channel has counted %d sent, %d received and %d left, the receivers %d", a.counts.Sent, a.counts.Received, a.counts.Len, a.received)
 	return list
@@ -148,7 +148,11 @@ func (a *audit) print(out io.Writer, quota uint64) {
 		fmt.Fprintf(out, "FAILED: %s\n", p)
 	}
 	if len(problems) == 0 {
-		fmt.Fprintln(out, "PASSED: nothing lost, nothing torn, every sender's order kept")
+		order := "every sender's order kept"
+		if a.late > 0 {
+			order += ", but for what a killed receiver had in hand"
+		}
+		fmt.Fprintln(out, "PASSED: nothing lost, nothing torn, "+order)
 	}
 }
 

@@ -123,14 +123,6 @@ type demo struct {
 	exits   chan *process
 	started map[string]int // so far, by role
 	killed  map[string]int // with SIGKILL, by us or somebody else
-	rescue  []rescue
-}
-
-// rescue is a value that a receiver had in hand when it was killed.
-type rescue struct {
-	from   int
-	sender uint32
-	seq    uint64
 }
 
 func runDemo(ctx context.Context, o demoOptions, w *where, out io.Writer) (err error) {
@@ -216,10 +208,12 @@ func (d *demo) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	d.show.clear()
-	for _, r := range d.rescue {
-		if w := d.shared.word(r.sender, r.seq); w != nil && outcome(w.Load()).count() > 0 {
-			d.show.event("the value that receiver %d had in hand, number %s of sender %d, went to receiver %d",
-				r.from, grouped(r.seq), r.sender, outcome(w.Load()).receiver())
+	for n := range d.shared.head.receivers {
+		r := &d.shared.head.receivers[n]
+		sender, seq := uint32(r.heldSender.Load()), r.stopped.Load()
+		if w := d.shared.word(sender, seq); w != nil && outcome(w.Load()).count() > 0 {
+			d.show.event("what receiver %d had in hand, number %s of sender %d, went to receiver %d",
+				n, grouped(seq), sender, outcome(w.Load()).receiver())
 		}
 	}
 	a := newAudit(d.shared, d.killed, d.channel.Stats())
@@ -301,12 +295,13 @@ func (d *demo) killVictims() error {
 			what = fmt.Sprintf("with its number %s half written", grouped(s.stopped.Load()))
 		case p.role == roleReceiver && r.stopped.Load() != 0:
 			what = fmt.Sprintf("with number %s of sender %d in hand", grouped(r.stopped.Load()), r.heldSender.Load())
-			d.rescue = append(d.rescue, rescue{from: p.number, sender: uint32(r.heldSender.Load()), seq: r.stopped.Load()})
 		case p.role == roleReceiver && d.living(roleSender) == 0:
 		default:
 			continue
 		}
-		if err := p.cmd.Process.Kill(); err != nil {
+		if err := p.cmd.Process.Kill(); errors.Is(err, os.ErrProcessDone) {
+			continue // Somebody else was quicker; its end is on the way.
+		} else if err != nil {
 			return fmt.Errorf("shmchan: cannot kill %v: %w", p, err)
 		}
 		p.killed = true

@@ -1,0 +1,493 @@
+package shmchan
+
+// Waiting: nothing burnt, no wake lost, cancels at once. Most of the tests of lost
+// wakes turn the backstop off, so that it cannot hide one.
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// noBackstop lets the backstop sleep for the rest of the test.
+func noBackstop(t testing.TB) {
+	idle := func() bool {
+		watched.Lock()
+		defer watched.Unlock()
+		return !watched.running
+	}
+	until(t, "the backstop of earlier tests has ended", idle)
+	backstopPeriod.Store(int64(time.Hour))
+	t.Cleanup(func() {
+		backstopPeriod.Store(int64(backstopEvery))
+		// The one that sleeps now is left to it; the next one is a new one.
+		watched.Lock()
+		defer watched.Unlock()
+		watched.running = false
+	})
+}
+
+func cpuTime() time.Duration {
+	var ru syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &ru)
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+}
+
+func init() {
+	// A process with many goroutines blocked on one handle; it tells what that costs.
+	roles["idle"] = func(args []string) error {
+		ch, err := Open[message]("test", WithDir(args[0]), WithAttach())
+		if err != nil {
+			return err
+		}
+		n, _ := strconv.Atoi(args[1])
+		var wg sync.WaitGroup
+		for range n {
+			wg.Go(func() { _, _ = ch.Recv() })
+		}
+		for ch.Stats().Parked < uint64(n) {
+			runtime.Gosched()
+		}
+		threads, _ := os.ReadDir("/proc/self/task")
+		least := 1.0 // of three spans: an interrupt that the kernel books to us is not our cost
+		for range 3 {
+			before, began := cpuTime(), time.Now()
+			time.Sleep(time.Second) // the span
+			least = min(least, float64(cpuTime()-before)/float64(time.Since(began)))
+		}
+		fmt.Println(len(threads), least)
+		wg.Wait()
+		return ch.Detach()
+	}
+}
+
+// A blocked process costs next to nothing, however many of its goroutines wait, and they hold no threads.
+func TestIdle(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("counts threads in /proc")
+	}
+	for _, n := range []int{1, 1000} {
+		ch := openTest[message](t)
+		c := start(t, "idle", ch.Sender.h.opts.dir, n)
+		var threads int64
+		var share float64
+		_, err := fmt.Sscan(c.line(), &threads, &share)
+		require.NoError(t, err)
+		t.Logf("%d goroutines blocked: %d threads, %.4f %% of a CPU", n, threads, 100*share)
+		limit := 0.001
+		if raceEnabled {
+			limit = 0.01
+		}
+		assert.Less(t, share, limit)
+		assert.Less(t, threads, int64(20))
+		for range n {
+			require.NoError(t, ch.Send(message{}))
+		}
+		c.wait()
+	}
+}
+
+// A context cancels a parked call within a few milliseconds.
+func TestCancelLatency(t *testing.T) {
+	noBackstop(t)
+	for _, c := range []int{0, 1} {
+		ch := openTest[int64](t, WithCapacity(c), WithWait(Park))
+		if c == 1 {
+			require.NoError(t, ch.Send(1))
+		}
+		var worst time.Duration
+		for range 50 {
+			ctx, cancel := context.WithCancel(t.Context())
+			before := ch.Stats().Parked
+			done := make(chan error, 1)
+			go func() { done <- ch.SendContext(ctx, 2) }()
+			until(t, "parked", func() bool { return ch.Stats().Parked > before })
+			began := time.Now()
+			cancel()
+			require.ErrorIs(t, <-done, context.Canceled)
+			worst = max(worst, time.Since(began))
+		}
+		t.Logf("capacity %d: %v at worst", c, worst)
+		assert.Less(t, worst, 20*time.Millisecond)
+	}
+}
+
+// Senders and receivers of several handles, cancels, batches and give-backs among
+// them, all parking, and no backstop: every value arrives, nobody sleeps on.
+func TestNoWakeIsLost(t *testing.T) {
+	noBackstop(t)
+	rnd := testRand(t)
+	rounds := 0
+	for began := time.Now(); time.Since(began) < 3*time.Second; rounds++ {
+		capacity := []int{0, 1, 2, 3, 7}[rnd.IntN(5)]
+		ch := openTest[int64](t, WithCapacity(capacity), WithWait([]Wait{Adaptive, Park}[rnd.IntN(2)]))
+		handles := []*Chan[int64]{ch, again(t, ch, WithWait(Park)), again(t, ch)}
+		const each = 100
+		senders, receivers := 1+rnd.IntN(3), 1+rnd.IntN(3)
+		var wg, wr sync.WaitGroup
+		var sent, got atomic.Int64
+		errBack := errors.New("back")
+		for i := range senders {
+			h, kind := handles[rnd.IntN(3)], rnd.IntN(4)
+			wg.Go(func() {
+				for k, try := int64(0), 0; k < each; try++ {
+					v := int64(i)*each + k
+					var err error
+					switch kind {
+					case 0:
+						ctx, cancel := context.WithTimeout(t.Context(), time.Duration(try%5)*10*time.Microsecond)
+						err = h.SendContext(ctx, v)
+						cancel()
+					case 1:
+						_, err = h.SendBatch(t.Context(), []int64{v})
+					case 2:
+						err = h.SendFunc(t.Context(), func(p *int64) error {
+							*p = v
+							if try%3 == 0 {
+								return errBack
+							}
+							return nil
+						})
+					default:
+						err = h.Send(v)
+					}
+					if err == nil {
+						k++
+						sent.Add(v)
+					}
+				}
+			})
+		}
+		for range receivers {
+			h, kind := handles[rnd.IntN(3)], rnd.IntN(4)
+			wr.Go(func() {
+				buf := make([]int64, 4)
+				for i := 0; ; i++ {
+					var err error
+					var v int64
+					switch kind {
+					case 0:
+						ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i%5)*10*time.Microsecond)
+						if v, err = h.RecvContext(ctx); err == nil {
+							got.Add(v)
+						}
+						cancel()
+					case 1:
+						var n int
+						n, err = h.RecvBatch(t.Context(), buf)
+						for _, v := range buf[:n] {
+							got.Add(v)
+						}
+					case 2:
+						err = h.RecvFunc(t.Context(), func(v *int64) error {
+							if i%4 == 0 {
+								return errBack
+							}
+							got.Add(*v)
+							return nil
+						})
+					default:
+						if v, err = h.Recv(); err == nil {
+							got.Add(v)
+						}
+					}
+					if errors.Is(err, ErrClosed) {
+						return
+					}
+				}
+			})
+		}
+		done := make(chan bool)
+		go func() {
+			wg.Wait()
+			assert.NoError(t, ch.Close())
+			wr.Wait()
+			close(done)
+		}()
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("somebody sleeps on: round %d, capacity %d, %d senders, %d receivers, %+v", rounds, capacity, senders, receivers, ch.Stats())
+		}
+		require.Equal(t, sent.Load(), got.Load())
+		for _, h := range handles {
+			require.NoError(t, h.Detach())
+		}
+	}
+	t.Log(rounds, "rounds")
+}
+
+// A batch that must wait has woken receivers for what it has sent.
+func TestBatchWakesBeforeItWaits(t *testing.T) {
+	noBackstop(t)
+	for range 50 {
+		ch := openTest[int64](t, WithCapacity(2), WithWait(Park))
+		other := again(t, ch, WithWait(Park))
+		got := make(chan int64)
+		go func() {
+			for v := range other.All() {
+				got <- v
+			}
+		}()
+		until(t, "parked", func() bool { return other.Stats().Parked > 0 })
+		go func() { _, _ = ch.SendBatch(t.Context(), []int64{0, 1, 2, 3, 4}) }()
+		for i := range int64(5) {
+			require.Equal(t, i, <-got)
+		}
+		require.NoError(t, ch.Close())
+	}
+}
+
+// A cancelled rendezvous Send whose value is given back just then returns.
+func TestCancelledOfferGivenBack(t *testing.T) {
+	noBackstop(t)
+	bad := errors.New("bad")
+	for _, w := range []Wait{Adaptive, Park} {
+		a := openTest[int64](t, WithCapacity(0), WithWait(w))
+		b := again(t, a, WithWait(w))
+		for i := range 3000 {
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- a.SendContext(ctx, int64(i)) }()
+			require.Equal(t, bad, b.RecvFunc(t.Context(), func(*int64) error {
+				cancel()
+				for range i * 37 % 4000 {
+					pause()
+				}
+				return bad
+			}))
+			select {
+			case err := <-done:
+				require.ErrorIs(t, err, context.Canceled)
+			case <-time.After(20 * time.Second):
+				t.Fatalf("round %d: the cancelled Send sleeps on", i)
+			}
+		}
+	}
+}
+
+// While its offer is read, a detached Send waits for the outcome without burning a CPU.
+func TestDetachWhileRead(t *testing.T) {
+	a := openTest[int64](t, WithCapacity(0))
+	b := again(t, a)
+	done := make(chan error, 1)
+	go func() { done <- a.Send(1) }()
+	require.NoError(t, b.RecvFunc(t.Context(), func(*int64) error {
+		parked := a.Stats().Parked
+		require.NoError(t, a.Sender.Detach())
+		until(t, "it waits for the outcome", func() bool { return a.Receiver.Stats().Parked > parked })
+		before, began := cpuTime(), time.Now()
+		time.Sleep(200 * time.Millisecond) // a span to measure over, not a wait for anything
+		assert.Less(t, cpuTime()-before, time.Since(began)/4)
+		require.Empty(t, done)
+		return nil
+	}))
+	require.NoError(t, <-done, "it was received")
+}
+
+// Close lets all parked senders go, also when their wake is on its way.
+func TestSealPassesOn(t *testing.T) {
+	noBackstop(t)
+	a := openTest[int64](t, WithCapacity(1), WithWait(Park))
+	b := again(t, a)
+	require.NoError(t, a.Send(0))
+	var wg sync.WaitGroup
+	for range 40 {
+		wg.Go(func() { assert.ErrorIs(t, a.Send(1), ErrClosed) })
+	}
+	until(t, "all are parked", func() bool { return a.Stats().Parked >= 40 })
+	h := b.Sender.h // frees, clears the flag, and rings only after all else
+	pos, err := h.recvBegin(forever)
+	require.NoError(t, err)
+	require.NoError(t, h.recvQuietly(pos))
+	i, ok := h.takeWaiter(sending, 0)
+	require.True(t, ok)
+	require.NoError(t, b.Close())
+	_, err = b.Recv()
+	require.ErrorIs(t, err, ErrClosed)
+	require.True(t, h.ringPeer(i, sending))
+	wg.Wait()
+}
+
+// TrySend does not count on a receiver that has gone.
+func TestTrySendMatchesOnlyWaiters(t *testing.T) {
+	a := openTest[int64](t, WithCapacity(0))
+	b := again(t, a)
+	var sent, got, ended atomic.Int64
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ended.Load() == 0 {
+			if a.TrySend(1) == nil {
+				sent.Add(1)
+			}
+			runtime.Gosched()
+		}
+	})
+	for i := range 3000 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i%50)*time.Microsecond)
+		if _, err := b.RecvContext(ctx); err == nil {
+			got.Add(1)
+		}
+		cancel()
+	}
+	ended.Store(1)
+	wg.Wait()
+	require.Equal(t, got.Load(), sent.Load())
+	t.Log(got.Load(), "matched")
+}
+
+// A single role does not use its channel inside its own function.
+func TestSingleRoleNested(t *testing.T) {
+	ch := openTest[int64](t, WithCapacity(8), WithSingleSender(), WithSingleReceiver())
+	require.NoError(t, ch.SendFunc(t.Context(), func(v *int64) error {
+		require.ErrorIs(t, ch.Send(9), ErrBusy)
+		require.ErrorIs(t, ch.TrySend(9), ErrBusy)
+		*v = 1
+		return nil
+	}))
+	require.NoError(t, ch.RecvFunc(t.Context(), func(v *int64) error {
+		_, err := ch.Recv()
+		require.ErrorIs(t, err, ErrBusy)
+		_, err = ch.TryRecv()
+		require.ErrorIs(t, err, ErrBusy)
+		require.Equal(t, int64(1), *v)
+		return nil
+	}))
+	require.Zero(t, ch.Len())
+}
+
+// A polling receiver recovers a dead one also behind somebody alive.
+func TestPollBehindALiveHolder(t *testing.T) {
+	ch := openTest[message](t, WithCapacity(8))
+	nothing := errors.New("nothing to send")
+	require.Equal(t, nothing, ch.SendFunc(t.Context(), func(*message) error {
+		require.NoError(t, ch.Send(newMessage(0, 7)))
+		c := start(t, "holder", ch.Sender.h.opts.dir, "recv")
+		require.Equal(t, "in", c.line())
+		other := again(t, ch)
+		c.kill()
+		until(t, "the value comes", func() bool { m, err := other.TryRecv(); return err == nil && m == newMessage(0, 7) })
+		return nothing
+	}))
+}
+
+// One who is stopped while it recovers a dead one does not hold up the recovery.
+func TestStoppedRecoverer(t *testing.T) {
+	ch := openTest[message](t, WithCapacity(2))
+	require.NoError(t, ch.Send(newMessage(0, 7)))
+	c := start(t, "holder", ch.Sender.h.opts.dir, "recv")
+	require.Equal(t, "in", c.line())
+	c.kill()
+	stuck := again(t, ch).Sender.h
+	v, err := ch.Recv()
+	require.NoError(t, err)
+	require.Equal(t, newMessage(0, 7), v)
+
+	require.NoError(t, ch.Send(newMessage(0, 8)))
+	c = start(t, "holder", ch.Sender.h.opts.dir, "recv")
+	require.Equal(t, "in", c.line())
+	dead := -1
+	for k := range maxPeers {
+		if s := ch.Sender.h.entry(k).state.Load(); isUsed(s) && k != ch.Sender.h.idx && k != stuck.idx {
+			dead = k
+		}
+	}
+	c.kill()
+	ok, err := stuck.locks.tryLock(dead) // the first two steps of clearIfDead, and then no more
+	require.NoError(t, err)
+	require.True(t, ok)
+	e := stuck.entry(dead)
+	e.state.Store(e.state.Load() | peerDead)
+	v, err = ch.Recv()
+	require.NoError(t, err)
+	require.Equal(t, newMessage(0, 8), v)
+	require.NoError(t, stuck.locks.unlock(dead))
+}
+
+// When Detach has returned and no call is under way, the role is free and the file of a closed channel gone.
+func TestDetachIsDone(t *testing.T) {
+	dir := memDir(t)
+	for range 300 {
+		ch, err := Open[int64]("test", WithDir(dir), WithSingleSender(), WithCapacity(1), WithWait(Park))
+		require.NoError(t, err, "the role is free")
+		other, err := OpenReceiver[int64]("test", WithDir(dir), WithWait(Park))
+		require.NoError(t, err)
+		done := make(chan error, 1)
+		go func() { _, err := other.Recv(); done <- err }()
+		until(t, "parked", func() bool { return other.Stats().Parked > 0 })
+		require.NoError(t, ch.Send(1))
+		require.NoError(t, <-done)
+		require.NoError(t, ch.Close())
+		require.NoError(t, ch.Detach())
+		require.NoError(t, other.Detach())
+		dirEmpty(t, dir)
+	}
+}
+
+// Detach against every call, many times: each call ends, with its result or ErrDetached.
+func TestDetachAgainstEverything(t *testing.T) {
+	rnd := testRand(t)
+	for began := time.Now(); time.Since(began) < 2*time.Second; {
+		ch := openTest[int64](t, WithCapacity(rnd.IntN(3)), WithWait([]Wait{Adaptive, Park, Spin}[rnd.IntN(3)]))
+		other := again(t, ch)
+		var wg sync.WaitGroup
+		allowed := func(err error) {
+			if err != nil && !errors.Is(err, ErrDetached) && !errors.Is(err, ErrFull) && !errors.Is(err, ErrEmpty) && !errors.Is(err, ErrClosed) {
+				t.Error(err)
+			}
+		}
+		for _, call := range []func() error{
+			func() error { return ch.Send(1) },
+			func() error { return ch.TrySend(1) },
+			func() error { _, err := ch.SendBatch(t.Context(), make([]int64, 5)); return err },
+			func() error { return ch.SendFunc(t.Context(), func(*int64) error { return nil }) },
+			func() error { _, err := ch.Recv(); return err },
+			func() error { _, err := ch.TryRecv(); return err },
+			func() error { _, err := ch.RecvBatch(t.Context(), make([]int64, 5)); return err },
+			func() error { return ch.RecvFunc(t.Context(), func(*int64) error { return nil }) },
+			func() error { ch.Len(); ch.Stats(); return nil },
+			func() error { _, err := other.TryRecv(); return err },
+			func() error { return other.TrySend(1) },
+		} {
+			wg.Go(func() {
+				for i := 0; i < 50; i++ {
+					err := call()
+					allowed(err)
+					if errors.Is(err, ErrDetached) {
+						return
+					}
+				}
+			})
+		}
+		for range rnd.IntN(2000) {
+			pause()
+		}
+		if rnd.IntN(3) == 0 {
+			allowed(ch.Close())
+		}
+		require.NoError(t, ch.Detach())
+		ended := make(chan bool)
+		go func() { wg.Wait(); close(ended) }()
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Second):
+			var b bytes.Buffer
+			buf := make([]byte, 1<<20)
+			b.Write(buf[:runtime.Stack(buf, true)])
+			t.Fatalf("a call did not end:\n%s", b.String())
+		}
+		require.NoError(t, other.Detach())
+	}
+}
