@@ -53,6 +53,8 @@ func advise(name, what string, err error) error {
 		advice = "; check the name and the directory, or have it made first: Open without WithAttach makes it"
 	case errors.Is(err, unix.EMFILE):
 		advice = "; raise the limit of open files (ulimit -n) or detach handles"
+	case errors.Is(err, unix.EISDIR):
+		advice = "; a directory has its name: remove it, or choose another name"
 	case errors.Is(err, unix.ELOOP):
 		advice = "; its file is a symbolic link, which is not followed: remove it"
 	}

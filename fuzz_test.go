@@ -1,0 +1,236 @@
+package shmchan
+
+// Hostile bytes: whatever stands in the shared memory, no call crashes, reads out of
+// bounds, loops for ever or returns a value that is none. What comes out is a value, an
+// error, or (for calls that wait) a wait that a context ends.
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+)
+
+type fuzzed struct {
+	A  uint64
+	Ok [3]bool
+	B  uint32
+}
+
+// exercise makes every call once, none of which may take long.
+func exercise(t testing.TB, ch *Chan[fuzzed]) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	valid := func(v fuzzed) {
+		for _, b := range (*[3]uint8)(unsafe.Pointer(&v.Ok)) {
+			if b > 1 {
+				t.Fatalf("a bool is %d", b)
+			}
+		}
+	}
+	began := time.Now()
+	_ = ch.TrySend(fuzzed{A: 1, Ok: [3]bool{true}})
+	v, err := ch.TryRecv()
+	if err == nil {
+		valid(v)
+	}
+	_ = ch.Len()
+	_ = ch.Stats()
+	_, _ = ch.SendBatch(ctx, make([]fuzzed, 3))
+	buf := make([]fuzzed, 3)
+	n, _ := ch.RecvBatch(ctx, buf)
+	for _, v := range buf[:n] {
+		valid(v)
+	}
+	_ = ch.SendFunc(ctx, func(v *fuzzed) error { v.A = 2; return errors.New("no") })
+	_ = ch.RecvFunc(ctx, func(v *fuzzed) error { valid(*v); return errors.New("no") })
+	_ = ch.SendContext(ctx, fuzzed{})
+	if v, err := ch.RecvContext(ctx); err == nil {
+		valid(v)
+	}
+	if _, err := Inspect("test", WithDir(ch.Sender.h.opts.dir)); err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrMismatch) {
+		t.Fatal(err)
+	}
+	if d := time.Since(began); d > 10*time.Second {
+		t.Fatalf("took %v", d)
+	}
+}
+
+// FuzzLive writes hostile bytes anywhere behind the header while two handles live on the channel.
+func FuzzLive(f *testing.F) {
+	word := func(off uint16, w uint64) []byte {
+		return binary.NativeEndian.AppendUint64(binary.NativeEndian.AppendUint16(nil, off), w)
+	}
+	f.Add(uint8(4), uint8(0), word(0, 0))
+	f.Add(uint8(3), uint8(1), word(128, ^uint64(0)))                         // senders' flags
+	f.Add(uint8(0), uint8(0), append(word(8, ^uint64(0)), word(160, 99)...)) // receivers' flags, poster
+	f.Add(uint8(5), uint8(2), append(word(256, 1<<39), word(384, 1<<40-1)...))
+	f.Fuzz(func(t *testing.T, capacity, roles uint8, writes []byte) {
+		opts := []Option{WithCapacity(int(capacity % 9))}
+		if roles&1 != 0 {
+			opts = append(opts, WithSingleSender())
+		}
+		if roles&2 != 0 {
+			opts = append(opts, WithSingleReceiver())
+		}
+		ch := openTest[fuzzed](t, opts...)
+		for range 2 {
+			_ = ch.TrySend(fuzzed{A: 5})
+		}
+		h := ch.Sender.h
+		from := h.info.ctl
+		for round := 0; len(writes) >= 10 && round < 8; round++ {
+			off := from + uint64(binary.NativeEndian.Uint16(writes))*8%(h.info.length-from-8)
+			if off >= h.info.peers && off < h.info.peers+peersSize { // Leave our own entry: it is what says who we are.
+				off = h.info.slotsAt
+			}
+			*(*uint64)(unsafe.Pointer(&h.mem[off&^7])) = binary.NativeEndian.Uint64(writes[2:])
+			writes = writes[10:]
+			exercise(t, ch)
+		}
+	})
+}
+
+// FuzzSlot sets slot words as a hostile peer that knows the format would: close to what is allowed.
+func FuzzSlot(f *testing.F) {
+	f.Add(uint8(4), []byte{0, 1, 0, 0, 1, 0, 1, 0, 2, 2, 250, 0})
+	f.Add(uint8(3), []byte{1, 5, 1, 0, 2, 5, 2, 0, 0, 4, 0, 0})
+	f.Fuzz(func(t *testing.T, capacity uint8, ops []byte) {
+		ch := openTest[fuzzed](t, WithCapacity(int(capacity%9)), withStart(1<<posBits-4))
+		r := &ch.Sender.h.ring
+		for round := 0; len(ops) >= 4 && round < 16; round++ {
+			slot, state, lap, tag := uint64(ops[0])%r.n, uint64(ops[1])%8, uint64(int64(int8(ops[2]))), uint64(ops[3])
+			pos := (r.headHint()&^r.mask + slot + lap*r.n) & posMask
+			switch {
+			case state == stFull && tag%2 == 0:
+				tag = r.full
+			case tag%3 == 0:
+				tag = 0
+			case tag%3 == 1:
+				tag = r.me
+			}
+			r.slot(slot).Store(word(pos, tag&tagMask, state))
+			if ops[1]&0x80 != 0 {
+				r.ctl.head.Store(pos)
+			}
+			if ops[1]&0x40 != 0 {
+				r.ctl.tail.Store(pos)
+			}
+			ops = ops[4:]
+			exercise(t, ch)
+		}
+	})
+}
+
+// FuzzValue puts any bytes where a value lies: it comes out bit for bit, or its bools are corrupt.
+func FuzzValue(f *testing.F) {
+	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 1, 0, 1, 0, 9, 9, 9, 9})
+	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 1, 0, 9, 9, 9, 9})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		ch := openTest[fuzzed](t, WithCapacity(2))
+		require.NoError(t, ch.Send(fuzzed{}))
+		require.NoError(t, ch.Send(fuzzed{A: 77}))
+		bytes := unsafe.Slice((*byte)(ch.Sender.h.value(0)), unsafe.Sizeof(fuzzed{}))
+		copy(bytes, raw)
+		bad := bytes[8] > 1 || bytes[9] > 1 || bytes[10] > 1
+		v, err := ch.Recv()
+		if bad {
+			require.ErrorIs(t, err, ErrCorrupt)
+			require.Equal(t, fuzzed{}, v)
+		} else {
+			require.NoError(t, err)
+			require.Equal(t, binary.NativeEndian.Uint64(bytes), v.A)
+			require.Equal(t, bytes[9] == 1, v.Ok[1])
+		}
+		v, err = ch.Recv()
+		require.NoError(t, err, "the next one is not affected")
+		require.Equal(t, uint64(77), v.A)
+	})
+}
+
+// FuzzHeader opens a file with any header and a fitting checksum, which no accident
+// but a hostile process can make.
+func FuzzHeader(f *testing.F) {
+	l := &header{capacity: 3, size: 8, text: ". int64 0 8 8\n", typeName: "int64"}
+	l.geometry()
+	f.Add(l.encode(), int64(l.length), true)
+	f.Add([]byte("shmchan"), int64(4096), false)
+	f.Fuzz(func(t *testing.T, raw []byte, size int64, sum bool) {
+		if size < 0 || size > 1<<20 {
+			return
+		}
+		if sum && len(raw) >= headerSize {
+			binary.NativeEndian.PutUint32(raw[offCRC:], headerCRC(raw))
+		}
+		dir := t.TempDir()
+		path := filepath.Join(dir, filePrefix+"test")
+		file, err := os.Create(path)
+		require.NoError(t, err)
+		_, err = file.Write(raw)
+		require.NoError(t, err)
+		require.NoError(t, file.Truncate(max(size, int64(len(raw)))))
+		require.NoError(t, file.Close())
+		if ch, err := Open[int64]("test", WithDir(dir)); err == nil {
+			_ = ch.TrySend(1)
+			_, _ = ch.TryRecv()
+			require.NoError(t, ch.Detach())
+		} else {
+			require.True(t, errors.Is(err, ErrCorrupt) || errors.Is(err, ErrMismatch), err)
+		}
+		_, _ = Inspect("test", WithDir(dir))
+	})
+}
+
+// A length that lies is corrupt, and nothing is read.
+func TestLengthThatLies(t *testing.T) {
+	for kind, opts := range kinds {
+		ch := openTest[fuzzed](t, append(opts, WithCapacity(2))...)
+		r := &ch.Sender.h.ring
+		require.NoError(t, ch.Send(fuzzed{}))
+		r.slot(0).Store(word(0, r.full+8, stFull))
+		_, err := ch.TryRecv()
+		require.ErrorIs(t, err, ErrCorrupt, kind)
+		_, err = ch.Recv()
+		require.ErrorIs(t, err, ErrCorrupt, kind)
+		require.ErrorContains(t, err, `channel "test"`)
+		r.slot(0).Store(word(0, r.full, stFull))
+		_, err = ch.Recv()
+		require.NoError(t, err)
+	}
+}
+
+// A header that gives another size than its type is refused: its slots would be too small.
+func TestHeaderSizeThatLies(t *testing.T) {
+	dir := memDir(t)
+	o := newOptions([]Option{WithDir(dir), WithCapacity(2)})
+	path, err := pathOf("test", &o)
+	require.NoError(t, err)
+	l := must[*layout](t)(layoutOfT[[1 << 12]uint64]())
+	h := must[*header](t)(newHeader("test", &o, l))
+	h.size = 8
+	require.True(t, h.geometry())
+	f, mem, err := create("test", path, &o, h)
+	require.NoError(t, err)
+	require.NoError(t, unmap(mem))
+	require.NoError(t, f.Close())
+	_, err = Open[[1 << 12]uint64]("test", WithDir(dir))
+	require.ErrorIs(t, err, ErrCorrupt)
+}
+
+// A look is bounded also where the words send it far ahead.
+func TestFarWords(t *testing.T) {
+	ch := openTest[fuzzed](t, WithCapacity(4))
+	other := again(t, ch)
+	r := &ch.Sender.h.ring
+	const k = uint64(1) << 36
+	r.slot(0).Store(word(0, other.Sender.h.me, stWriting))
+	r.slot(1).Store(word(1+4*k, 0, stFree))
+	r.slot(2).Store(word(4*k-6, r.full, stFull))
+	exercise(t, ch)
+}
