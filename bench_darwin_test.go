@@ -1,0 +1,8 @@
+package shmchan
+
+import "errors"
+
+// pin does not exist here: macOS has no call for it.
+func pin(int, ...int) (undo func() error, err error) {
+	return nil, errors.New("macOS pins no process to a CPU")
+}
