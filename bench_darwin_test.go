@@ -3,6 +3,6 @@ package shmchan
 import "errors"
 
 // pin does not exist here: macOS has no call for it.
-func pin(int, ...int) (undo func() error, err error) {
+func pin(int) (undo func() error, err error) {
 	return nil, errors.New("macOS pins no process to a CPU")
 }

@@ -10,20 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pin keeps the whole process on one CPU, and sees that it may have the others too.
+// pin keeps the whole process on one CPU.
 //
 // All threads, and no LockOSThread: a locked goroutine that yields or is woken costs
 // two switches of threads more, which would be measured. And one P, which is what
 // the runtime itself would come to within a second of the change of affinity.
-func pin(cpu int, others ...int) (undo func() error, err error) {
+func pin(cpu int) (undo func() error, err error) {
 	var was, one unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &was); err != nil {
 		return nil, err
 	}
-	for _, c := range append(others, cpu) {
-		if !was.IsSet(c) {
-			return nil, fmt.Errorf("CPU %d is not ours", c)
-		}
+	if !was.IsSet(cpu) {
+		return nil, fmt.Errorf("CPU %d is not ours", cpu)
 	}
 	one.Set(cpu)
 	if err := pinThreads(&one); err != nil {

@@ -64,6 +64,7 @@ func BenchmarkUncontended(b *testing.B) {
 func BenchmarkYardstick(b *testing.B) {
 	m := newMeter(b)
 	m.child(benchSpec{})
+	m.pin()
 	m.c[0].say("line")
 	require.NoError(b, m.volley(1000))
 	b.ResetTimer()
@@ -184,7 +185,9 @@ func BenchmarkManyToMany(b *testing.B) {
 
 // The values. The first word and the last say who sent it and which it is.
 
-type benchValue interface{ [1]uint64 | [8]uint64 | [128]uint64 }
+type benchValue interface {
+	[1]uint64 | [8]uint64 | [128]uint64
+}
 
 const (
 	benchSenders = 4
@@ -519,28 +522,33 @@ type meter struct {
 	e       benchEnds
 	c       []*child
 	answers []chan *benchAnswer
+	ended   chan int      // which child has ended
 	burnt   time.Duration // by the children
 	lines   [2]float64    // the yardstick before and after
 	cpu     time.Duration // by all
 }
 
-// newMeter pins this process to CPU 0 until the benchmark ends.
 func newMeter(b *testing.B) *meter {
 	if runtime.NumCPU() < 2 {
 		b.Skip("two processes at once need two CPUs")
 	}
-	undo, err := pin(0, 1)
-	if err != nil {
-		b.Skipf("cannot pin: %v", err)
-	}
-	b.Cleanup(func() { require.NoError(b, undo()) })
-	m := &meter{b: b, dir: memDir(b)}
+	m := &meter{b: b, dir: memDir(b), ended: make(chan int, 8)}
 	m.path = filepath.Join(m.dir, "line")
-	var unmap func()
-	m.word, unmap, err = lineWord(m.path)
+	word, unmap, err := lineWord(m.path)
 	require.NoError(b, err)
 	b.Cleanup(unmap)
+	m.word = word
 	return m
+}
+
+// pin keeps this process on CPU 0 until the benchmark ends. The children are there
+// by now: they would inherit it, and see a machine with one CPU.
+func (m *meter) pin() {
+	undo, err := pin(0)
+	if err != nil {
+		m.b.Skipf("cannot pin: %v", err)
+	}
+	m.b.Cleanup(func() { require.NoError(m.b, undo()) })
 }
 
 // ends opens our own ends of the channels. If a child dies they are detached, lest
@@ -561,9 +569,8 @@ func (m *meter) child(s benchSpec) {
 	spec, err := json.Marshal(s)
 	require.NoError(m.b, err)
 	c := start(m.b, "bench", m.path, string(spec))
-	answers := make(chan *benchAnswer)
+	i, answers := len(m.c), make(chan *benchAnswer)
 	go func() {
-		defer close(answers)
 		for c.out.Scan() {
 			a := new(benchAnswer)
 			if json.Unmarshal(c.out.Bytes(), a) != nil {
@@ -575,12 +582,13 @@ func (m *meter) child(s benchSpec) {
 				return
 			}
 		}
+		m.ended <- i
 		if m.e != nil {
 			_ = m.e.detach()
 		}
 	}()
 	m.c, m.answers = append(m.c, c), append(m.answers, answers)
-	if why := m.answer(len(m.c) - 1).Skip; why != "" {
+	if why := m.answer(i).Skip; why != "" {
 		m.b.Skipf("the child cannot pin: %s", why)
 	}
 }
@@ -593,22 +601,27 @@ func (m *meter) ask(i int, format string, a ...any) {
 // answer waits for a child's line.
 func (m *meter) answer(i int) *benchAnswer {
 	m.b.Helper()
-	a, ok := <-m.answers[i]
-	if !ok {
-		m.c[i].done = true
-		m.b.Fatalf("the child ended: %v: %s", m.c[i].cmd.Wait(), m.c[i].errs.String())
+	select {
+	case a := <-m.answers[i]:
+		m.burnt += a.CPU
+		return a
+	case i := <-m.ended:
+		m.failed(i)
+		return nil
 	}
-	m.burnt += a.CPU
-	return a
+}
+
+func (m *meter) failed(i int) {
+	m.b.Helper()
+	m.c[i].done = true
+	m.b.Fatalf("the child ended: %v: %s", m.c[i].cmd.Wait(), m.c[i].errs.String())
 }
 
 // check: if we were detached, a child has ended, and it knows better why.
 func (m *meter) check(err error) {
 	m.b.Helper()
 	if errors.Is(err, ErrDetached) {
-		for i := range m.c {
-			m.answer(i)
-		}
+		m.failed(<-m.ended)
 	}
 	require.NoError(m.b, err)
 }
@@ -658,6 +671,7 @@ func (m *meter) line() float64 {
 
 // measure runs f between two readings of the yardstick.
 func (m *meter) measure(f func()) {
+	m.pin()
 	m.lines[0] = m.line()
 	m.burnt = 0
 	began := cpuTime()

@@ -101,10 +101,16 @@ func TestCancelAgainstDelivery(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			done := make(chan error, 1)
 			go func() { done <- a.SendContext(ctx, i) }()
-			for range rnd.IntN(300) {
+			before, after := rnd.IntN(300), rnd.IntN(300)
+			go func() {
+				for range before {
+					pause()
+				}
+				cancel()
+			}()
+			for range after {
 				pause()
 			}
-			go cancel()
 			if v, err := b.TryRecv(); err == nil {
 				got++
 				require.Equal(t, i, v)

@@ -245,7 +245,7 @@ func TestNoSpace(t *testing.T) {
 	var st unix.Statfs_t
 	dir := memDir(t)
 	require.NoError(t, unix.Statfs(dir, &st))
-	bytes := uint64(st.Blocks) * uint64(st.Bsize)
+	bytes := st.Blocks * uint64(st.Bsize)
 	if bytes == 0 || bytes > 1<<38 || ^uint(0)>>32 == 0 {
 		t.Skipf("the memory file system has no limit that a mapping here could exceed (%d bytes)", bytes)
 	}
@@ -257,7 +257,7 @@ func TestNoSpace(t *testing.T) {
 
 // What has the name but is no channel is refused with a clear error, and may be removed.
 func TestNotAChannel(t *testing.T) {
-	for what, make := range map[string]func(path string) error{
+	for what, put := range map[string]func(path string) error{
 		"empty":     func(p string) error { return os.WriteFile(p, nil, 0o600) },
 		"text":      func(p string) error { return os.WriteFile(p, []byte(strings.Repeat("x", 9999)), 0o600) },
 		"directory": func(p string) error { return os.Mkdir(p, 0o700) },
@@ -266,7 +266,7 @@ func TestNotAChannel(t *testing.T) {
 	} {
 		dir := memDir(t)
 		path := filepath.Join(dir, filePrefix+"test")
-		require.NoError(t, make(path))
+		require.NoError(t, put(path))
 		_, err := Open[int64]("test", WithDir(dir))
 		require.Error(t, err, what)
 		require.ErrorContains(t, err, `channel "test"`)
@@ -340,9 +340,9 @@ func init() {
 
 // The locks of macOS, run here: two handles, the single role, a death, and nothing left.
 func TestFlockLocks(t *testing.T) {
-	real := testLocks
+	usual := testLocks
 	testLocks = func(h *handle) locker { return newFlockLocks(h.opts.dir, h.info.id) }
-	defer func() { testLocks = real }()
+	defer func() { testLocks = usual }()
 	dir := memDir(t)
 	ch, err := Open[message]("test", WithDir(dir), WithSingleSender(), WithCapacity(3))
 	require.NoError(t, err)

@@ -131,8 +131,8 @@ func init() {
 		fmt.Println("open")
 		batch := make([]message, 0, 8)
 		for seq := uint64(0); seq < auditSeqs && err == nil; {
-			switch {
-			case how == "batch":
+			switch how {
+			case "batch":
 				batch = batch[:0]
 				for i := seq; i < seq+8; i++ {
 					batch = append(batch, newMessage(from, i))
@@ -142,9 +142,9 @@ func init() {
 				seq += uint64(n)
 				a.acked(from).Store(seq)
 				continue
-			case how == "func":
+			case "func":
 				err = s.SendFunc(forever, func(m *message) error { *m = newMessage(from, seq); return nil })
-			case how == "try":
+			case "try":
 				for err = s.TrySend(newMessage(from, seq)); errors.Is(err, ErrFull); err = s.TrySend(newMessage(from, seq)) {
 					runtime.Gosched()
 				}

@@ -108,6 +108,8 @@ type ring struct {
 
 	ctl *control
 	rv  *[maxPeers]atomic.Uint32 // rendezvous: who waits to receive, see rendezvous.go
+	onPass func() // for tests: called when claimRecv has stepped past a slot in somebody's hands
+
 	// Where the single roles stand. Written by that role only.
 	ownTail uint64
 	ownHead uint64
@@ -364,6 +366,9 @@ func (r *ring) claimRecv() (pos uint64, passed uint64, v verdict) {
 		case stWriting, stReading:
 			if passed == 0 {
 				passed, first = w, p
+				if r.onPass != nil {
+					r.onPass()
+				}
 			}
 			p = (p + 1) & posMask
 		case stFull:

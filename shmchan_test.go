@@ -356,6 +356,29 @@ func TestOthersPassAHeldSlot(t *testing.T) {
 	}
 }
 
+// A receiver that steps past a slot looks there again before it takes what lies
+// behind: else a sender that publishes here and then there is overtaken by itself.
+func TestSecondLook(t *testing.T) {
+	ch := openTest[int64](t, WithCapacity(4))
+	sender := again(t, ch)
+	h := sender.Sender.h
+	pos, err := h.sendBegin(forever)
+	require.NoError(t, err)
+	ch.Sender.h.onPass = func() {
+		ch.Sender.h.onPass = nil
+		first := int64(1)
+		sender.Sender.put(h.value(pos), &first)
+		require.NoError(t, h.sendEnd(forever, pos))
+		require.NoError(t, sender.Send(2))
+	}
+	for _, want := range []int64{1, 2} {
+		v, err := ch.TryRecv()
+		require.NoError(t, err)
+		require.Equal(t, want, v)
+	}
+	require.Nil(t, ch.Sender.h.onPass)
+}
+
 // Closed is only said when nothing is in anybody's hands that may come back.
 func TestCloseWaitsForHeldSlots(t *testing.T) {
 	ch := openTest[int64](t, WithCapacity(2))

@@ -532,7 +532,7 @@ func (h *handle) anyQueued() bool {
 }
 
 // lookAfter looks again on behalf of the parked goroutines. False: there are none.
-func (h *handle) lookAfter() (any bool) {
+func (h *handle) lookAfter() (found bool) {
 	h.watchPeers()
 	for _, s := range []*side{&h.send, &h.recv} {
 		h.mu.Lock()
@@ -545,7 +545,7 @@ func (h *handle) lookAfter() (any bool) {
 		}
 		h.mu.Unlock()
 		if turn || posted {
-			any = true
+			found = true
 			h.checkHolders(s.d)
 			if settled || turn && h.readyFor(s.d) {
 				h.wakeLocal(s, false)
@@ -554,5 +554,5 @@ func (h *handle) lookAfter() (any bool) {
 			}
 		}
 	}
-	return any
+	return found
 }
