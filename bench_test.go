@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -568,9 +569,11 @@ func (m *meter) child(s benchSpec) {
 	}
 	spec, err := json.Marshal(s)
 	require.NoError(m.b, err)
+	var listening sync.WaitGroup
+	m.b.Cleanup(listening.Wait)
 	c := start(m.b, "bench", m.path, string(spec))
 	i, answers := len(m.c), make(chan *benchAnswer)
-	go func() {
+	listening.Go(func() {
 		for c.out.Scan() {
 			a := new(benchAnswer)
 			if json.Unmarshal(c.out.Bytes(), a) != nil {
@@ -586,7 +589,7 @@ func (m *meter) child(s benchSpec) {
 		if m.e != nil {
 			_ = m.e.detach()
 		}
-	}()
+	})
 	m.c, m.answers = append(m.c, c), append(m.answers, answers)
 	if why := m.answer(i).Skip; why != "" {
 		m.b.Skipf("the child cannot pin: %s", why)

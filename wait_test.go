@@ -321,6 +321,34 @@ func TestSealPassesOn(t *testing.T) {
 	wg.Wait()
 }
 
+// After Close, whoever waits for a slot in somebody's hands is woken when that is free,
+// or given up: nothing will be sent any more that could wake it.
+func TestFreeAfterCloseWakes(t *testing.T) {
+	noBackstop(t)
+	for _, held := range []string{"received", "given up"} {
+		ch := openTest[int64](t, WithCapacity(2))
+		other := again(t, ch, WithWait(Park))
+		done := make(chan error, 1)
+		hold := func(*int64) error {
+			require.NoError(t, ch.Close())
+			go func() { _, err := other.Recv(); done <- err }()
+			until(t, "parked", func() bool { return other.Stats().Parked > 0 })
+			require.Empty(t, done)
+			if held == "given up" {
+				return errors.New("nothing to send")
+			}
+			return nil
+		}
+		if held == "received" {
+			require.NoError(t, ch.Send(1))
+			require.NoError(t, ch.RecvFunc(t.Context(), hold))
+		} else {
+			require.Error(t, ch.SendFunc(t.Context(), hold))
+		}
+		require.ErrorIs(t, <-done, ErrClosed)
+	}
+}
+
 // TrySend does not count on a receiver that has gone.
 func TestTrySendMatchesOnlyWaiters(t *testing.T) {
 	a := openTest[int64](t, WithCapacity(0))
@@ -346,6 +374,26 @@ func TestTrySendMatchesOnlyWaiters(t *testing.T) {
 	wg.Wait()
 	require.Equal(t, got.Load(), sent.Load())
 	t.Log(got.Load(), "matched")
+}
+
+// The receiver that a TrySend has found leaves before the value is there: it is taken back.
+func TestTrySendTakesBack(t *testing.T) {
+	a := openTest[int64](t, WithCapacity(0))
+	b := again(t, a)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { _, err := b.RecvContext(ctx); done <- err }()
+	until(t, "parked", func() bool { return b.Stats().Parked > 0 })
+	h := a.Sender.h
+	pos, receiver, err := h.matchBegin()
+	require.NoError(t, err)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled, "nothing is there yet")
+	v := int64(1)
+	a.Sender.put(h.value(pos), &v)
+	require.ErrorIs(t, h.matchEnd(pos, receiver), ErrFull)
+	_, err = b.TryRecv()
+	require.ErrorIs(t, err, ErrEmpty)
 }
 
 // A single role does not use its channel inside its own function.
