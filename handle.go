@@ -477,7 +477,8 @@ func (h *handle) trySendBegin() (uint64, error) {
 		return 0, h.errs.sendClosed
 	}
 	pos, v := h.claimSend()
-	if v == blocked && h.checkPassed(h.slot(pos-h.capacity).Load()) {
+	if v == blocked && h.checkDue() {
+		h.checkHolders(sending)
 		pos, v = h.claimSend()
 	}
 	switch v {
@@ -606,7 +607,7 @@ func (h *handle) recvWait(ctx context.Context, pos uint64, v verdict) (uint64, e
 			return 0, err
 		}
 		if h.opts.disconnect && !h.anyLive(peerSends) {
-			if pos, _, v = h.claimRecv(); v == blocked && !h.inHand() {
+			if pos, _, v = h.claimRecv(); v == blocked && !h.somethingLeft() {
 				err = h.errs.recvDisconnected
 			}
 			if v != blocked || err != nil {
@@ -622,9 +623,13 @@ func (h *handle) recvWait(ctx context.Context, pos uint64, v verdict) (uint64, e
 	}
 }
 
-// inHand says whether somebody has a slot in hand that may yet become a value.
-func (h *handle) inHand() (found bool) {
-	h.holders(receiving, func(uint64) { found = true })
+// somethingLeft says whether there is a value, or a slot in somebody's hands that may
+// yet become one.
+func (h *handle) somethingLeft() (found bool) {
+	h.walk(h.recvFrom(), func(_, w uint64) bool {
+		found = wordState(w) != stHole
+		return !found
+	})
 	return found
 }
 
@@ -808,14 +813,15 @@ func (h *handle) recvMore() (uint64, verdict) {
 
 // stats is called in a call.
 func (h *handle) stats() Stats {
-	n, writing, tail := h.census()
+	n, without, tail := h.census()
 	st := Stats{
 		Name: h.name, Cap: int(h.info.capacity), Len: n, Closed: h.ctl.closed.Load() != 0,
 		Redelivered: h.ctl.givenBack.Load(), Abandoned: h.ctl.givenUp.Load(), Recovered: h.ctl.recovered.Load(),
 		Parked: h.send.parks.Load() + h.recv.parks.Load(),
 	}
-	st.Sent = (tail - h.info.start - h.ctl.wasted.Load() - uint64(writing)) & posMask
-	st.Received = (st.Sent - uint64(n)) & posMask
+	// Others go on between the looks, so a count may be off by theirs, but not below 0.
+	st.Sent = uint64(max(0, dist(tail, (h.info.start+h.ctl.wasted.Load())&posMask)-int64(without)))
+	st.Received = st.Sent - min(st.Sent, uint64(n))
 	if h.rendezvous {
 		st.Len = 0
 	}

@@ -32,9 +32,10 @@ func allocate(f *os.File, size int64) error {
 // time.Ticker does, for it wakes neither the runtime's monitor thread nor, as the read
 // never blocks and goes past the scheduler, makes it look after us.
 type timerTicker struct {
-	f    *os.File
-	conn syscall.RawConn
-	buf  [8]byte
+	every time.Duration
+	f     *os.File
+	conn  syscall.RawConn
+	buf   [8]byte
 }
 
 func newTicker(every time.Duration) ticker {
@@ -50,14 +51,17 @@ func newTicker(every time.Duration) ticker {
 		_ = f.Close()
 		return goTicker{time.NewTicker(every)}
 	}
-	return &timerTicker{f: f, conn: conn}
+	return &timerTicker{every: every, f: f, conn: conn}
 }
 
 func (t *timerTicker) wait() {
-	_ = t.conn.Read(func(fd uintptr) bool {
+	err := t.conn.Read(func(fd uintptr) bool {
 		_, _, e := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&t.buf)), uintptr(len(t.buf)))
 		return e == 0
 	})
+	if err != nil { // The poller would not have it.
+		time.Sleep(t.every)
+	}
 }
 
 func (t *timerTicker) stop() { _ = t.f.Close() }

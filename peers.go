@@ -12,10 +12,15 @@ package shmchan
 //     entry's index and another generation names nobody alive.
 
 import (
+	"errors"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // Locks beyond those of the entries.
@@ -119,6 +124,9 @@ func (h *handle) recoverAndWake(tag uint64) {
 	freed, refilled := h.recoverTag(tag)
 	h.wakeFor(sending, freed)
 	h.wakeFor(receiving, refilled)
+	if h.rendezvous && refilled > 0 { // A sender that was cancelled meanwhile takes it back.
+		h.wakePeer(int(h.ctl.poster.Load()%maxPeers), sending)
+	}
 	if freed+refilled > 0 && h.ctl.closed.Load() != 0 {
 		h.wakeAll()
 	}
@@ -242,14 +250,17 @@ func (h *handle) watchPeers() {
 		}
 		w := deaths.watches[pid]
 		if w == nil {
-			cancel, err := onDeath(pid, func() { peerDied(pid) })
-			if err != nil { // Gone; or no more descriptors: the backstop finds it.
-				blind = true
+			w = &deathWatch{handles: map[*handle]struct{}{}}
+			cancel, err := onDeath(pid, func() { peerDied(pid, w) })
+			if errors.Is(err, unix.ESRCH) {
 				gone = append(gone, i)
 				h.joinsSeen.Store(0) // Look again next time.
+			}
+			if err != nil { // Gone; or not to be watched: the backstop finds it.
+				blind = true
 				continue
 			}
-			w = &deathWatch{cancel, map[*handle]struct{}{}}
+			w.cancel = cancel
 			deaths.watches[pid] = w
 		}
 		w.handles[h] = struct{}{}
@@ -270,20 +281,19 @@ func (h *handle) unwatchPeers() {
 }
 
 // peerDied looks at the locks of all handles that a process had in common with us.
-func peerDied(pid int) {
+func peerDied(pid int, w *deathWatch) {
 	deaths.Lock()
-	w := deaths.watches[pid]
-	delete(deaths.watches, pid)
-	deaths.Unlock()
-	if w == nil {
-		return
+	if deaths.watches[pid] == w {
+		delete(deaths.watches, pid)
 	}
-	for h := range w.handles {
+	handles := slices.Collect(maps.Keys(w.handles))
+	deaths.Unlock()
+	for _, h := range handles {
 		h.whileHere(func() {
 			h.peerMu.Lock()
 			for i := range maxPeers {
-				if e := h.entry(i); isUsed(e.state.Load()) && int(int32(e.pid.Load())) == pid {
-					h.clearIfDead(i)
+				if e := h.entry(i); isUsed(e.state.Load()) && int(int32(e.pid.Load())) == pid && !h.clearIfDead(i) {
+					h.blind.Store(true) // Its locks are still held, by a child say: look often.
 				}
 			}
 			h.peerMu.Unlock()

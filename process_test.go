@@ -666,3 +666,72 @@ func TestDisconnectByDeath(t *testing.T) {
 	assert.Less(t, time.Since(died), 100*time.Millisecond)
 	require.NoError(t, r.Detach())
 }
+
+// A sender that dies with the last position in hand leaves space there, also while
+// the first ones are full, for one who polls and for one who parks and is told of no death.
+func TestFullBehindADeadSender(t *testing.T) {
+	for _, blind := range []bool{false, true} {
+		ch := openTest[message](t, WithCapacity(2))
+		require.NoError(t, ch.Send(newMessage(0, 1)))
+		c := start(t, "holder", ch.Sender.h.opts.dir, "send")
+		require.Equal(t, "in", c.line())
+		require.ErrorIs(t, ch.TrySend(newMessage(0, 2)), ErrFull)
+		if !blind {
+			c.kill()
+			until(t, "there is space", func() bool { return ch.TrySend(newMessage(0, 2)) == nil })
+		} else {
+			for i := range maxPeers { // as if of another pid namespace
+				if e := ch.Sender.h.entry(i); i != ch.Sender.h.idx && isUsed(e.state.Load()) {
+					e.space.Store(1)
+				}
+			}
+			done := make(chan error, 1)
+			parked := ch.Stats().Parked
+			go func() { done <- ch.Send(newMessage(0, 2)) }()
+			until(t, "parked", func() bool { return ch.Stats().Parked > parked })
+			c.kill()
+			require.NoError(t, <-done)
+		}
+		require.Equal(t, 2, ch.Len())
+	}
+}
+
+// No ErrDisconnected while a value is in the channel, even if it is given back all the time.
+func TestNotDisconnectedFromAValue(t *testing.T) {
+	ch := openTest[int64](t, WithDisconnect())
+	other, err := OpenReceiver[int64]("test", WithDir(ch.Sender.h.opts.dir))
+	require.NoError(t, err)
+	require.NoError(t, ch.Send(7))
+	require.NoError(t, ch.Sender.Detach())
+	no := errors.New("no")
+	var ended atomic.Bool
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		for !ended.Load() {
+			_ = other.RecvFunc(forever, func(*int64) error { return no })
+		}
+	}()
+	for range 30000 {
+		if err := ch.RecvFunc(forever, func(*int64) error { return no }); !assert.Equal(t, no, err) {
+			break
+		}
+	}
+	ended.Store(true)
+	<-done
+	require.NoError(t, other.Detach())
+}
+
+// The counts do not go below zero when somebody dies between a step and its count.
+func TestStatsAfterADeathBetweenCounts(t *testing.T) {
+	ch := openTest[int64](t, WithCapacity(2))
+	require.Error(t, ch.SendFunc(t.Context(), func(*int64) error { return errors.New("no") }))
+	h := ch.Sender.h
+	p := (h.tailHint() - 1) & posMask
+	const dead = 7<<idxBits | 9
+	require.True(t, h.slot(p).CompareAndSwap(word(p, 0, stHole), word(p, dead, stWriting)))
+	h.recoverTag(dead)
+	require.Zero(t, ch.Stats().Sent)
+	require.NoError(t, ch.Send(1))
+	require.Equal(t, uint64(1), ch.Stats().Sent)
+}

@@ -106,9 +106,9 @@ type ring struct {
 	oneSender  bool // the single sender's fast path: no claim
 	oneRecver  bool // the single receiver's
 
-	ctl *control
-	rv  *[maxPeers]atomic.Uint32 // rendezvous: who waits to receive, see rendezvous.go
-	onPass func() // for tests: called when claimRecv has stepped past a slot in somebody's hands
+	ctl    *control
+	rv     *[maxPeers]atomic.Uint32 // rendezvous: who waits to receive, see rendezvous.go
+	onPass func()                   // for tests: called when claimRecv has stepped past a slot in somebody's hands
 
 	// Where the single roles stand. Written by that role only.
 	ownTail uint64
@@ -147,7 +147,8 @@ func (r *ring) lookLimit() uint64 { return 4*r.n + 1<<22 }
 // claimSend claims the next position for the sender. With a single sender it
 // claims nothing and only says which position is free: nobody else will take it.
 //
-// Blocked is exact: p-c was not free at a moment when everything below p was claimed.
+// Blocked is exact: p-c was not free at a moment when everything below p was claimed
+// and p-1 was no hole.
 func (r *ring) claimSend() (uint64, verdict) {
 	if r.oneSender {
 		return r.nextSend()
@@ -158,13 +159,15 @@ func (r *ring) claimSend() (uint64, verdict) {
 			p = r.lookBack(p)
 		}
 		from, v := r.look(&p)
+		if v == blocked && !r.stillFull(p) {
+			continue
+		}
 		if v != claimed {
 			return p, v
 		}
 		if r.slot(p).CompareAndSwap(from, word(p, r.me, stWriting)) {
 			if wordState(from) == stHole {
 				r.ctl.holes.Add(^uint64(0))
-				r.ctl.wasted.Add(^uint64(0))
 				return p, claimed
 			}
 			// Before the publish, so our own slot bounds how far a late store sets it back.
@@ -175,6 +178,17 @@ func (r *ring) claimSend() (uint64, verdict) {
 		}
 	}
 	return p, corrupt
+}
+
+// stillFull makes sure of a look that was blocked at p: p-1 has not become a hole on
+// the way, and after that p-c was still held. Then at that moment nothing below p was to be had.
+func (r *ring) stillFull(p uint64) bool {
+	below, q := (p-1)&posMask, (p-r.capacity)&posMask
+	if r.slot(below).Load() == word(below, 0, stHole) {
+		return false
+	}
+	w := r.slot(q).Load()
+	return wordPos(w) == q && wordState(w) != stHole
 }
 
 // nextSend is claimSend for a single sender, and where it finds its place again
@@ -261,6 +275,7 @@ func (r *ring) look(p *uint64) (from uint64, v verdict) {
 // dropHole frees a hole that nobody will fill any more.
 func (r *ring) dropHole(p uint64) {
 	if r.slot(p).CompareAndSwap(word(p, 0, stHole), word((p+r.n)&posMask, 0, stFree)) {
+		r.ctl.wasted.Add(1)
 		r.ctl.holes.Add(^uint64(0))
 	}
 }
@@ -273,6 +288,7 @@ func (r *ring) makeHole(w uint64) bool {
 		if !r.slot(p).CompareAndSwap(w, word((p+1)&posMask, 0, stFree)) {
 			return false
 		}
+		r.ctl.wasted.Add(1)
 	} else {
 		r.ctl.holes.Add(1)
 		if !r.slot(p).CompareAndSwap(w, word(p, 0, stHole)) {
@@ -280,7 +296,6 @@ func (r *ring) makeHole(w uint64) bool {
 			return false
 		}
 	}
-	r.ctl.wasted.Add(1)
 	r.ctl.givenUp.Add(1)
 	return true
 }
@@ -583,10 +598,21 @@ func (r *ring) holders(d direction, f func(w uint64)) {
 			f(w)
 		}
 	}
-	if d == sending { // The next position waits for one slot: that of the position c before.
+	if d == sending {
+		// The next position waits for that of c before; and the positions just below it
+		// would be holes, to be used, if those who write them are dead.
 		p := r.tailHint()
-		if _, v := r.look(&p); v == blocked {
-			inHand(r.slot(p - r.capacity).Load())
+		if _, v := r.look(&p); v != blocked {
+			return
+		}
+		inHand(r.slot(p - r.capacity).Load())
+		for i := uint64(1); i < r.capacity; i++ {
+			q := (p - i) & posMask
+			w := r.slot(q).Load()
+			if wordPos(w) != q || wordState(w) != stWriting && wordState(w) != stHole {
+				return
+			}
+			inHand(w)
 		}
 		return
 	}
@@ -623,21 +649,22 @@ func (r *ring) recoverTag(tag uint64) (freed, refilled int) {
 }
 
 // census counts the values in the ring (FULL, or in a receiver's hands) and the
-// positions being written, and finds the true tail. It takes a step for each slot in use.
-func (r *ring) census() (values, writing int, tail uint64) {
+// positions without one (being written, or holes), and finds the true tail. It takes a
+// step for each slot in use.
+func (r *ring) census() (values, without int, tail uint64) {
 	tail, _ = r.walk(r.headHint(), func(_, w uint64) bool {
 		switch wordState(w) {
 		case stFull, stReading:
 			values++
-		case stWriting:
-			writing++
+		default:
+			without++
 		}
-		return values+writing < int(r.capacity)
+		return values+without < int(r.capacity)
 	})
-	if values+writing == int(r.capacity) { // walk stopped on the last of them
+	if values+without == int(r.capacity) { // walk stopped on the last of them
 		tail = (tail + 1) & posMask
 	}
-	return values, writing, tail
+	return values, without, tail
 }
 
 // Waiters: a bit for each participant and direction in the control block. Set by
