@@ -6,6 +6,7 @@ package shmchan
 import (
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -106,9 +107,22 @@ func TestRaceSingleRole(t *testing.T) {
 		t.Skip("races on purpose: run by TestDetectorIsNotBlind")
 	}
 	ch := openTest[int32](t, WithSingleSender())
+	flag := &ch.Sender.h.ctl.poster // shared memory, which the detector does not see: no order for it
 	var wg sync.WaitGroup
-	for range 2 {
-		wg.Go(func() { _ = ch.Send(1) })
-	}
+	wg.Go(func() {
+		_ = ch.SendFunc(t.Context(), func(*int32) error {
+			for flag.Store(1); flag.Load() != 2; {
+				runtime.Gosched()
+			}
+			return nil
+		})
+	})
+	wg.Go(func() {
+		for flag.Load() != 1 {
+			runtime.Gosched()
+		}
+		_ = ch.Send(1)
+		flag.Store(2)
+	})
 	wg.Wait()
 }
