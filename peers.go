@@ -173,17 +173,15 @@ const checkEvery = 5 * time.Millisecond
 
 var processStart = time.Now()
 
-// checkPassed checks the owner of a word that a call stepped past or was held up
-// by, if it is another participant and that was not done just now. True: it did.
-func (h *handle) checkPassed(w uint64) bool {
+// checkPassed checks the owner of a word that a call stepped past, if it is another
+// participant and that was not done just now.
+func (h *handle) checkPassed(w uint64) {
 	if s := wordState(w); s != stWriting && s != stReading || wordTag(w) == h.me {
-		return false
+		return
 	}
-	if !h.checkDue() {
-		return false
+	if h.checkDue() {
+		h.checkOwner(wordTag(w))
 	}
-	h.checkOwner(wordTag(w))
-	return true
 }
 
 func (h *handle) checkDue() bool {
