@@ -132,9 +132,10 @@ func (c *child) say(format string, a ...any) {
 	require.NoError(c.t, err)
 }
 
-// wait waits until the child ends by itself, without an error.
+// wait ends the child's standard input, and waits until it ends, without an error.
 func (c *child) wait() {
 	c.t.Helper()
+	_ = c.in.Close()
 	c.done = true
 	require.NoError(c.t, c.cmd.Wait(), c.errs.String())
 }

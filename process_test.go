@@ -159,8 +159,12 @@ func init() {
 		if err != nil && !errors.Is(err, ErrClosed) {
 			return err
 		}
+		if err := s.Detach(); err != nil {
+			return err
+		}
 		fmt.Println("sent")
-		return s.Detach()
+		_, _ = fmt.Scanln(new(string)) // Stay until told, so that nobody stops or kills a process that is no more.
+		return nil
 	}
 	roles["receiver"] = func(args []string) error {
 		dir, auditPath, how := args[0], args[1], args[2]
