@@ -61,10 +61,17 @@ func leaked() (found []string) {
 	return found
 }
 
+// runnerEnv names what runs the test binary where the system itself cannot: an emulator, say.
+const runnerEnv = "SHMCHAN_TEST_RUNNER"
+
+// program is what runs a role: this test binary. Tests put another in its place.
+var program = func(string) []string { return append(strings.Fields(os.Getenv(runnerEnv)), os.Args[0]) }
+
 // child is a process in a role.
 type child struct {
 	t    testing.TB
 	cmd  *exec.Cmd
+	args []string // of the role
 	in   io.WriteCloser
 	out  *bufio.Scanner
 	errs strings.Builder
@@ -74,11 +81,11 @@ type child struct {
 func start(t testing.TB, role string, args ...any) *child {
 	t.Helper()
 	c := &child{t: t}
-	var words []string
+	words := program(role)
 	for _, a := range args {
-		words = append(words, fmt.Sprint(a))
+		c.args = append(c.args, fmt.Sprint(a))
 	}
-	c.cmd = exec.Command(os.Args[0], words...)
+	c.cmd = exec.Command(words[0], append(words[1:], c.args...)...)
 	c.cmd.Env = append(os.Environ(), childEnv+"="+role)
 	c.cmd.Stderr = &c.errs
 	var err error

@@ -384,7 +384,7 @@ func hammer(t *testing.T, f form, kills int, stops bool) {
 
 // numberOf is the number that a sender was started with.
 func numberOf(c *child) uint64 {
-	n, err := strconv.ParseUint(c.cmd.Args[3], 10, 64)
+	n, err := strconv.ParseUint(c.args[2], 10, 64)
 	require.NoError(c.t, err)
 	return n
 }
