@@ -234,3 +234,19 @@ func TestFarWords(t *testing.T) {
 	r.slot(2).Store(word(4*k-6, r.full, stFull))
 	exercise(t, ch)
 }
+
+// Nor does the second look go on for ever where they send it once around all positions.
+func TestOnceAroundAllPositions(t *testing.T) {
+	ch := openTest[fuzzed](t, WithCapacity(4))
+	other := again(t, ch)
+	r := &ch.Sender.h.ring
+	const k = uint64(1)<<39 - 4 // as far as one word can send a look
+	r.slot(0).Store(word(0, other.Sender.h.me, stWriting))
+	r.slot(1).Store(word(1+k, 0, stFree))
+	r.slot(2).Store(word(k-6+k, 0, stFree))
+	p := (k - 6 + k - 7) & posMask
+	require.Equal(t, uint64(3), p&r.mask)
+	require.Negative(t, dist(p, 0))
+	r.slot(3).Store(word(p, r.full, stFull))
+	exercise(t, ch)
+}

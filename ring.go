@@ -424,7 +424,7 @@ func (r *ring) skipFree(p, w uint64) uint64 {
 
 // lowestFull is the lowest position in [first, p) that is FULL now, or else p.
 func (r *ring) lowestFull(first, p uint64) uint64 {
-	if dist(p, first) >= int64(r.capacity) { // p was claimed: all further back is free.
+	if d := dist(p, first); d < 0 || d >= int64(r.capacity) { // p was claimed: all further back is free.
 		first = (p - r.capacity + 1) & posMask
 	}
 	for q := first; q != p; q = (q + 1) & posMask {
