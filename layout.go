@@ -317,7 +317,7 @@ func (l *layout) describe(t reflect.Type, root, path string, off uintptr) (strin
 		if p == "" {
 			p = "."
 		}
-		return fmt.Sprintf("%s %s %d %d %d\n", p, kind, off, t.Size(), t.Align())
+		return fmt.Sprintf("%s %s %d %d %d\n", p, kind, off, t.Size(), canonicalAlign(t))
 	}
 	switch k := t.Kind(); k {
 	case reflect.Bool:
@@ -371,6 +371,26 @@ func (l *layout) describe(t reflect.Type, root, path string, off uintptr) (strin
 		}
 		return "", &TypeError{Type: l.typeName, Path: where, Kind: kindWords(k, t), Hint: hintFor(k, t)}
 	}
+}
+
+// canonicalAlign is the alignment that t has on a 64-bit machine. On a 32-bit one words of
+// eight bytes are aligned to four: where that moves a field, offset or size tell, and
+// where it does not, the bytes are the same.
+func canonicalAlign(t reflect.Type) int {
+	switch t.Kind() {
+	case reflect.Bool, reflect.Int8, reflect.Uint8, reflect.Int16, reflect.Uint16,
+		reflect.Int32, reflect.Uint32, reflect.Float32, reflect.Complex64:
+		return t.Align()
+	case reflect.Array:
+		return canonicalAlign(t.Elem())
+	case reflect.Struct:
+		align := 1
+		for i := range t.NumField() {
+			align = max(align, canonicalAlign(t.Field(i).Type))
+		}
+		return align
+	}
+	return 8
 }
 
 func kindWords(k reflect.Kind, t reflect.Type) string {
