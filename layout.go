@@ -30,6 +30,7 @@ import (
 	"math"
 	"math/bits"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"unsafe"
@@ -428,7 +429,8 @@ func hintFor(k reflect.Kind, t reflect.Type) string {
 	return "it cannot leave the process: send data about it instead"
 }
 
-// firstDifference names the first line in which two canonical layouts differ.
+// firstDifference names the first line in which two canonical layouts differ: the
+// field, and not the structs around it that are larger for it.
 func firstDifference(here, there string) (what, h, t string) {
 	a, b := strings.Split(here, "\n"), strings.Split(there, "\n")
 	for i := range max(len(a), len(b)) {
@@ -457,7 +459,11 @@ func firstDifference(here, there string) (what, h, t string) {
 			if what == "." {
 				what = "the value"
 			}
-			return what, describeField(fx, fy), describeField(fy, fx)
+			h, t = describeField(fx, fy), describeField(fy, fx)
+			if fx[1] == fy[1] && fx[2] == fy[2] && !slices.Equal(a[i+1:], b[i+1:]) {
+				continue // A field in it says more.
+			}
+			return what, h, t
 		}
 		return "a field", fx[0] + " (" + describeField(fx, nil) + ")", fy[0] + " (" + describeField(fy, nil) + ")"
 	}

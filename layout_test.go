@@ -90,7 +90,13 @@ func TestFirstDifference(t *testing.T) {
 		Px   float64
 		New  int64
 	}]("test", dir)
-	expect(err, "the value", "struct at 0 of 32 bytes aligned to 8", "struct at 0 of 24 bytes aligned to 8")
+	expect(err, "New", "int64 at 24", "missing")
+	_, err = Open[struct {
+		A, B int64
+		Px   float64
+		_    [0]int64
+	}]("test", dir)
+	expect(err, "_", "[0] at 24", "missing")
 	_, err = Open[int64]("test", dir)
 	expect(err, "the value", "int64 at 0", "struct at 0")
 }
