@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -61,11 +62,17 @@ func leaked() (found []string) {
 	return found
 }
 
-// runnerEnv names what runs the test binary where the system itself cannot: an emulator, say.
-const runnerEnv = "SHMCHAN_TEST_RUNNER"
+// programEnv is the command that runs the roles, if it is not this binary: the same
+// behind an emulator, or a binary for another machine.
+const programEnv = "SHMCHAN_TEST_PROGRAM"
 
-// program is what runs a role: this test binary. Tests put another in its place.
-var program = func(string) []string { return append(strings.Fields(os.Getenv(runnerEnv)), os.Args[0]) }
+// program is the command that runs a role. Tests put others in its place.
+var program = func(string) []string {
+	if p := strings.Fields(os.Getenv(programEnv)); len(p) > 0 {
+		return p
+	}
+	return []string{os.Args[0]}
+}
 
 // child is a process in a role.
 type child struct {
@@ -81,7 +88,7 @@ type child struct {
 func start(t testing.TB, role string, args ...any) *child {
 	t.Helper()
 	c := &child{t: t}
-	words := program(role)
+	words := slices.Clone(program(role))
 	for _, a := range args {
 		c.args = append(c.args, fmt.Sprint(a))
 	}
