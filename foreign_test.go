@@ -108,7 +108,6 @@ var betweenProcesses = []struct {
 	test func(*testing.T)
 }{
 	{"TestOpenAfterTheEnd", TestOpenAfterTheEnd},
-	{"TestRaceToCreate", TestRaceToCreate},
 	{"TestInspectAndList", TestInspectAndList},
 	{"TestDeathInTheMiddle", TestDeathInTheMiddle},
 	{"TestStoppedIsNotDead", TestStoppedIsNotDead},
