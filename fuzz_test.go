@@ -258,6 +258,16 @@ func FuzzHeader(f *testing.F) {
 	})
 }
 
+// What RecvFunc hands out stays a value, also if somebody writes to the slot meanwhile.
+func TestRecvFuncWhileSomebodyWrites(t *testing.T) {
+	ch := openTest[fuzzed](t, WithCapacity(2))
+	require.NoError(t, ch.Send(fuzzed{A: 7}))
+	require.NoError(t, ch.RecvFunc(forever, func(v *fuzzed) error {
+		*(*byte)(unsafe.Add(ch.Sender.h.value(0), unsafe.Offsetof(v.Ok))) = 2
+		return v.honest()
+	}))
+}
+
 // A length that lies is corrupt, and nothing is read.
 func TestLengthThatLies(t *testing.T) {
 	for kind, opts := range kinds {

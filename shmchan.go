@@ -10,6 +10,7 @@ import (
 	"errors"
 	"iter"
 	"reflect"
+	"sync"
 	"sync/atomic"
 )
 
@@ -25,7 +26,8 @@ type Sender[T any] struct {
 type Receiver[T any] struct {
 	h *handle
 	codec[T]
-	ended atomic.Pointer[error]
+	ended  atomic.Pointer[error]
+	copies sync.Pool // of *T, for RecvFunc
 }
 
 // Chan is a channel for sending and receiving, as chan T. Its halves may be passed
@@ -309,10 +311,10 @@ func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error)
 	}
 }
 
-// RecvFunc waits for a value like RecvContext and has use read it where it lies; v
-// is not to be kept. The value counts as received when use has returned nil: if
-// use fails or panics, or the process dies, it goes to another Recv, later than it
-// would have come.
+// RecvFunc waits for a value like RecvContext and has use read it where it lies, or a
+// copy if T holds a bool, which nobody must change once it was checked; v is not to be
+// kept. The value counts as received when use has returned nil: if use fails or panics,
+// or the process dies, it goes to another Recv, later than it would have come.
 func (r *Receiver[T]) RecvFunc(ctx context.Context, use func(v *T) error) error {
 	h := r.h
 	if !h.recv.enter() {
@@ -323,7 +325,15 @@ func (r *Receiver[T]) RecvFunc(ctx context.Context, use func(v *T) error) error 
 	if err != nil {
 		return err
 	}
-	if !r.valid(h.value(pos)) {
+	v, ok := (*T)(h.value(pos)), true
+	if len(r.bools) != 0 {
+		if v, _ = r.copies.Get().(*T); v == nil {
+			v = new(T)
+		}
+		defer r.copies.Put(v)
+		ok = r.get(h.value(pos), v)
+	}
+	if !ok {
 		if err := h.recvEnd(pos); err != nil {
 			return err
 		}
@@ -337,7 +347,7 @@ func (r *Receiver[T]) RecvFunc(ctx context.Context, use func(v *T) error) error 
 			h.recvAbort(pos)
 		}
 	}()
-	if err := use((*T)(h.value(pos))); err != nil {
+	if err := use(v); err != nil {
 		return err
 	}
 	used = true
