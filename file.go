@@ -327,13 +327,22 @@ func (h *handle) bellPath(i int, gen uint64) string {
 
 func (h *handle) removeBell(i int, gen uint64) { _ = os.Remove(h.bellPath(i, gen)) }
 
-// openBell opens the ringing end of a doorbell. ENXIO: nobody listens.
+// openBell opens the ringing end of a doorbell. ENXIO: nobody listens. What is no FIFO
+// is not written to.
 func openBell(path string) (fd int, err error) {
 	err = eintr(func() error {
 		fd, err = unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 		return err
 	})
-	return fd, err
+	if err != nil {
+		return fd, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
+		_ = unix.Close(fd)
+		return -1, &fs.PathError{Op: "ring", Path: path, Err: fs.ErrInvalid}
+	}
+	return fd, nil
 }
 
 // makeBell makes a doorbell and opens its listening end before it has its name.

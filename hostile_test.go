@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -603,6 +604,88 @@ func scribbled(t *testing.T, capacity int, what string, span time.Duration, seed
 // removeIfThere removes the channel: a forged flag may have closed it, and the last to leave removed it.
 func removeIfThere(dir string) error {
 	if err := Remove("test", WithDir(dir)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// A doorbell that is none: its owner is woken all the same, by the backstop, nothing is
+// written to what is there, and letting go works.
+func TestDoorbellSwapped(t *testing.T) {
+	for what, put := range map[string]func(t *testing.T, path string) error{
+		"missing":   func(*testing.T, string) error { return nil },
+		"file":      func(_ *testing.T, p string) error { return os.WriteFile(p, []byte("mine"), 0o600) },
+		"link":      func(t *testing.T, p string) error { return os.Symlink(notToBeTouched(t), p) },
+		"dangling":  func(_ *testing.T, p string) error { return os.Symlink(p+".no", p) },
+		"directory": func(_ *testing.T, p string) error { return os.Mkdir(p, 0o700) },
+		"socket":    func(t *testing.T, p string) error { return listenAt(t, p) },
+		"dead fifo": func(_ *testing.T, p string) error { return unix.Mkfifo(p, 0o600) },
+		"full fifo": func(t *testing.T, p string) error { return fullFIFO(t, p) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			ch := openTest[int64](t)
+			dir := ch.Sender.h.opts.dir
+			other, err := Open[int64]("test", WithDir(dir), WithWait(Park))
+			require.NoError(t, err)
+			bell := other.Sender.h.bellPath(other.Sender.h.idx, tagGen(other.Sender.h.me))
+			require.NoError(t, os.Remove(bell))
+			require.NoError(t, put(t, bell))
+			for i := range int64(2) {
+				got := make(chan int64, 1)
+				parked := other.Stats().Parked
+				go func() { v, _ := other.Recv(); got <- v }()
+				until(t, "parked", func() bool { return other.Stats().Parked > parked })
+				require.NoError(t, ch.Send(i))
+				require.Equal(t, i, <-got)
+			}
+			if st, err := os.Lstat(bell); err == nil && st.Mode().IsRegular() {
+				b, err := os.ReadFile(bell)
+				require.NoError(t, err)
+				require.Equal(t, "mine", string(b))
+			}
+			require.NoError(t, other.Detach())
+			_ = os.RemoveAll(bell)
+		})
+	}
+}
+
+// notToBeTouched is a file that must not change.
+func notToBeTouched(t *testing.T) string {
+	path := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(path, []byte("mine"), 0o600))
+	t.Cleanup(func() {
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Equal(t, "mine", string(b))
+	})
+	return path
+}
+
+// listenAt makes a socket at a path, which may be longer than a socket's name.
+func listenAt(t *testing.T, path string) error {
+	short := filepath.Join(memDir(t), "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: short, Net: "unix"})
+	if err != nil {
+		return err
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return os.Rename(short, path)
+}
+
+// fullFIFO makes a FIFO that somebody holds open and never reads.
+func fullFIFO(t *testing.T, path string) error {
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	for err == nil {
+		_, err = unix.Write(int(f.Fd()), make([]byte, 1024))
+	}
+	if !errors.Is(err, unix.EAGAIN) {
 		return err
 	}
 	return nil
