@@ -198,7 +198,10 @@ func (h *handle) open(l *layout, roles uint64) (again bool, err error) {
 		h.idx = -1
 		if h.alone() {
 			h.removeDeadBells()
-			return true, os.Remove(h.path)
+			if err := os.Remove(h.path); err != nil {
+				return false, h.fail("remove what is left of it, closed", err)
+			}
+			return true, nil
 		}
 	}
 	if o.create {

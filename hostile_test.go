@@ -27,6 +27,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -729,4 +730,67 @@ func TestGrownUnderHandles(t *testing.T) {
 	_, err = Open[int64]("test", WithDir(ch.Sender.h.opts.dir))
 	require.ErrorIs(t, err, ErrCorrupt)
 	require.ErrorContains(t, err, `channel "test"`)
+}
+
+func init() {
+	// A process of somebody else, who says what Open says.
+	roles["nobody"] = func(args []string) error {
+		if err := syscall.Setuid(65534); err != nil {
+			return err
+		}
+		ch, err := Open[int64]("test", WithDir(args[0]), WithMode(0o666))
+		if err != nil {
+			fmt.Println(errors.Is(err, fs.ErrPermission), err)
+			return nil
+		}
+		fmt.Println("open", ch.Send(7))
+		_, _ = fmt.Scanln(new(string))
+		return ch.Detach()
+	}
+}
+
+// What another user may not do is fs.ErrPermission, with the channel's name; what they
+// may do works, in both directions.
+func TestAnotherUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can become somebody else")
+	}
+	for what, c := range map[string]struct {
+		mode, dirMode fs.FileMode
+		closed        bool
+		want          string
+	}{
+		"may":                       {0o666, 0o777, false, "open <nil>"},
+		"may not open":              {0o600, 0o777, false, `true shmchan: channel "test": cannot open it`},
+		"may not write":             {0o644, 0o777, false, `true shmchan: channel "test": cannot open it`},
+		"may not make a doorbell":   {0o666, 0o755, false, `true shmchan: channel "test": cannot make a doorbell`},
+		"may not search":            {0o666, 0o600, false, `true shmchan: channel "test": cannot open it`},
+		"may not remove the closed": {0o666, 0o755, true, `true shmchan: channel "test": cannot remove`},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := memDir(t)
+			ch := must[*Chan[int64]](t)(Open[int64]("test", WithDir(dir), WithMode(c.mode)))
+			if c.closed { // and left without anybody noticing
+				clean := append([]byte(nil), ch.Sender.h.mem...)
+				require.NoError(t, ch.Close())
+				require.NoError(t, ch.Detach())
+				path := filepath.Join(dir, filePrefix+"test")
+				atomicAt(clean, ch.Sender.h.info.ctl).Store(1)
+				require.NoError(t, os.WriteFile(path, clean, 0o600))
+				require.NoError(t, os.Chmod(path, c.mode))
+			}
+			require.NoError(t, os.Chmod(dir, c.dirMode))
+			p := start(t, "nobody", dir)
+			require.Contains(t, p.line(), c.want)
+			if c.want == "open <nil>" {
+				v, err := ch.Recv()
+				require.NoError(t, err)
+				require.Equal(t, int64(7), v)
+			}
+			p.wait()
+			if !c.closed {
+				require.NoError(t, ch.Detach())
+			}
+		})
+	}
 }
