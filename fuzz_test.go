@@ -11,8 +11,10 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +140,7 @@ func FuzzLive(f *testing.F) {
 	word := func(off uint16, w uint64) []byte {
 		return binary.NativeEndian.AppendUint64(binary.NativeEndian.AppendUint16(nil, off), w)
 	}
+	guardPages(f)
 	f.Add(uint8(4), uint8(0), word(0, 0))
 	f.Add(uint8(3), uint8(1), word(128, ^uint64(0)))                         // senders' flags
 	f.Add(uint8(0), uint8(0), append(word(8, ^uint64(0)), word(160, 99)...)) // receivers' flags, poster
@@ -158,8 +161,8 @@ func FuzzLive(f *testing.F) {
 		from := h.info.ctl
 		for round := 0; len(writes) >= 10 && round < 8; round++ {
 			off := from + uint64(binary.NativeEndian.Uint16(writes))*8%(h.info.length-from-8)
-			if off >= h.info.peers && off < h.info.peers+peersSize { // Leave our own entry: it is what says who we are.
-				off = h.info.slotsAt
+			if own := uint64(uintptr(unsafe.Pointer(h.entry(h.idx))) - uintptr(unsafe.Pointer(&h.mem[0]))); off >= own && off < own+64 {
+				off = h.info.slotsAt // Leave our own entry: it is what says who we are.
 			}
 			*(*uint64)(unsafe.Pointer(&h.mem[off&^7])) = binary.NativeEndian.Uint64(writes[2:])
 			writes = writes[10:]
@@ -170,6 +173,7 @@ func FuzzLive(f *testing.F) {
 
 // FuzzSlot sets slot words as a hostile peer that knows the format would: close to what is allowed.
 func FuzzSlot(f *testing.F) {
+	guardPages(f)
 	f.Add(uint8(4), []byte{0, 1, 0, 0, 1, 0, 1, 0, 2, 2, 250, 0})
 	f.Add(uint8(3), []byte{1, 5, 1, 0, 2, 5, 2, 0, 0, 4, 0, 0})
 	f.Fuzz(func(t *testing.T, capacity uint8, ops []byte) {
@@ -199,8 +203,28 @@ func FuzzSlot(f *testing.F) {
 	})
 }
 
+// FuzzFile changes a file whose participants have all died, in one of several states,
+// and then opens it. A change is three bytes of offset and the new byte.
+func FuzzFile(f *testing.F) {
+	guardPages(f)
+	states := snapshots(f)
+	names := slices.Sorted(maps.Keys(states))
+	f.Fuzz(func(t *testing.T, state uint8, changes []byte) {
+		clean := states[names[int(state)%len(names)]]
+		dirty := slices.Clone(clean)
+		for ; len(changes) >= 4; changes = changes[4:] {
+			off := (int(changes[0])<<16 | int(changes[1])<<8 | int(changes[2])) % len(dirty)
+			dirty[off] = changes[3]
+		}
+		v := newTarget(t, clean)
+		v.write(t, dirty)
+		require.NoError(t, v.use(true).wrong)
+	})
+}
+
 // FuzzValue puts any bytes where a value lies: it comes out bit for bit, or its bools are corrupt.
 func FuzzValue(f *testing.F) {
+	guardPages(f)
 	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 1, 0, 1, 0, 9, 9, 9, 9})
 	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 1, 0, 9, 9, 9, 9})
 	f.Fuzz(func(t *testing.T, raw []byte) {
