@@ -55,6 +55,8 @@ func advise(name, what string, err error) error {
 		advice = "; raise the limit of open files (ulimit -n) or detach handles"
 	case errors.Is(err, unix.EISDIR):
 		advice = "; a directory has its name: remove it, or choose another name"
+	case errors.Is(err, unix.ENXIO):
+		advice = "; a socket has its name: remove it, or choose another name"
 	case errors.Is(err, unix.ELOOP):
 		advice = "; its file is a symbolic link, which is not followed: remove it"
 	}
