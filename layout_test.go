@@ -3,6 +3,7 @@ package shmchan
 // The layout of the file and of types, held to what is written down.
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"reflect"
@@ -218,4 +219,26 @@ func TestOtherByteOrderAndVersion(t *testing.T) {
 	_, err = decodeHeader(b, int64(h.length))
 	require.ErrorIs(t, err, ErrMismatch)
 	require.ErrorContains(t, err, "layout version is 1 here, 9")
+}
+
+// A header whose checksum fits but whose fields contradict each other is corrupt.
+func TestHeaderThatContradictsItself(t *testing.T) {
+	l := must[*layout](t)(layoutOfT[int64]())
+	h := &header{capacity: 3, size: 8, text: l.text, typeName: "int64", fingerprint: l.fingerprint}
+	require.True(t, h.geometry())
+	_, err := decodeHeader(h.encode(), int64(h.length))
+	require.NoError(t, err)
+	for what, off := range map[string]int{
+		"flags": offFlags, "slots": offSlots, "size": offSize, "stride": offStride, "control block": offCtl, "participants": offPeers,
+		"first slot": offSlotsAt, "total": offTotal, "start": offStart, "length of the layout": offTextLen, "fingerprint": offFingerprint,
+	} {
+		b := h.encode()
+		old := binary.NativeEndian.Uint64(b[off:])
+		for _, to := range []uint64{old + 1<<42, ^old} {
+			binary.NativeEndian.PutUint64(b[off:], to)
+			binary.NativeEndian.PutUint32(b[offCRC:], headerCRC(b))
+			_, err := decodeHeader(b, int64(h.length))
+			require.Error(t, err, "%s: %d instead of %d", what, to, old)
+		}
+	}
 }
