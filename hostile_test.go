@@ -39,8 +39,8 @@ import (
 
 var hostile = flag.Int("hostile", 0, "in how many ways, of 11, each byte of a file is changed, and for how many seconds nonsense is written; 0: one byte in 32")
 
-// ways chooses how to change the byte at off.
-func ways(rnd *rand.Rand, off int, b byte) []byte {
+// ways chooses how to change the byte b.
+func ways(rnd *rand.Rand, b byte) []byte {
 	all := []byte{^b, 0, 0xff}
 	for bit := range 8 {
 		all = append(all, b^1<<bit)
@@ -268,7 +268,7 @@ func TestEveryByteBeforeOpen(t *testing.T) {
 			t.Log(usual)
 			tries := 0
 			for off := range clean {
-				for _, b := range ways(rnd, off, clean[off]) {
+				for _, b := range ways(rnd, clean[off]) {
 					alive()
 					v.write(t, clean)
 					v.change(t, off, b)
@@ -359,7 +359,7 @@ func TestEveryByteUnderLivingHandles(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() { ended <- c.cmd.Wait() }()
 			n := uint64(0)
-			both := func() *report {
+			both := func() {
 				alive()
 				n++
 				told.wanted.Store(n)
@@ -378,7 +378,6 @@ func TestEveryByteUnderLivingHandles(t *testing.T) {
 					return told.done.Load() >= n
 				})
 				require.NoError(t, r.wrong)
-				return r
 			}
 			if capacity > 0 {
 				require.NoError(t, ch.Send(fuzzed{A: 10}))
@@ -394,7 +393,7 @@ func TestEveryByteUnderLivingHandles(t *testing.T) {
 			restore()
 			tries := 0
 			for off := range clean {
-				for _, b := range ways(rnd, off, clean[off]) {
+				for _, b := range ways(rnd, clean[off]) {
 					tries++
 					h.mem[off] = b
 					if v.header(off) || v.idle(off) {
