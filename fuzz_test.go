@@ -282,6 +282,19 @@ func FuzzHeader(f *testing.F) {
 	})
 }
 
+// A claim that is sent to and fro ends: its slot still holds the lap before, and the
+// position that would have to be free is. It takes all steps that a look may take, which is too
+// slow to be in the corpus: the fuzzer gives an input ten seconds, also on a busy machine.
+func TestClaimEnds(t *testing.T) {
+	ch := openTest[fuzzed](t, WithCapacity(5), withStart(1<<posBits-4))
+	r := &ch.Sender.h.ring
+	require.Equal(t, uint64(8), r.n)
+	p := r.tailHint()
+	r.slot(p).Store(word((p-r.n)&posMask, 0, stWriting))
+	require.ErrorIs(t, ch.TrySend(fuzzed{}), ErrCorrupt)
+	require.ErrorIs(t, ch.Send(fuzzed{}), ErrCorrupt)
+}
+
 // What RecvFunc hands out stays a value, also if somebody writes to the slot meanwhile.
 func TestRecvFuncWhileSomebodyWrites(t *testing.T) {
 	ch := openTest[fuzzed](t, WithCapacity(2))
