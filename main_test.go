@@ -5,6 +5,7 @@ package shmchan
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -18,7 +19,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const childEnv = "SHMCHAN_TEST_CHILD"
+const (
+	childEnv   = "SHMCHAN_TEST_CHILD"
+	testDirEnv = "SHMCHAN_TEST_DIR" // for those who kill tests and want to clear up after them: tools/mutants
+)
 
 // roles are what a child can be; each file adds its own. A role ends when it is
 // done or its standard input ends, for then the parent is gone.
@@ -174,10 +178,10 @@ func dirEmpty(t testing.TB, dir string) {
 	require.Empty(t, entries)
 }
 
-// memDir is a directory of its own in the memory file system.
+// memDir is a directory of its own in the memory file system, or where testDirEnv says.
 func memDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp(defaultDir(), "shmchan-test-")
+	dir, err := os.MkdirTemp(cmp.Or(os.Getenv(testDirEnv), defaultDir()), "shmchan-test-")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
