@@ -22,6 +22,7 @@ package shmchan
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -143,6 +144,7 @@ type soak struct {
 	tty      *os.File
 	reported time.Time
 	mostFDs  int
+	busy     uint64
 
 	kills, stops, detaches, closes, generations int
 }
@@ -228,6 +230,7 @@ func (s *soak) retire(c *soakChannel, p *soakProc) {
 	c.settledOpens += p.rec.opens().Load()
 	c.settledCancel += p.rec.cancels().Load()
 	c.torn += p.rec.torn().Load()
+	s.busy += p.rec.busy().Load()
 	c.procs = slices.DeleteFunc(c.procs, func(q *soakProc) bool { return p == q })
 	assert.NoError(s.t, unix.Munmap(p.rec.mem))
 	assert.NoError(s.t, os.Remove(p.task.Record))
@@ -304,6 +307,8 @@ func (s *soak) turn(c *soakChannel) {
 		c.nextTry = time.Now().Add(5 * time.Millisecond)
 		h, err := openHandle(c.name, c.layout, 0, []Option{WithDir(s.dir), WithAttach()})
 		switch {
+		case errors.Is(err, ErrBusy): // Somebody is stopped who is about to remove it.
+			s.busy++
 		case err != nil:
 			require.ErrorIs(s.t, err, os.ErrNotExist)
 		case soakID(h) == c.lastID: // Not all have left the last one.
@@ -466,6 +471,7 @@ func (s *soak) finish() {
 		s.settle(c)
 		assert.LessOrEqual(s.t, c.late, c.back, "%s: late", c.name)
 	}
+	sweep(s.dir) // What those left who were killed while they made something; the next Open would.
 	dirEmpty(s.t, s.dir)
 	dirEmpty(s.t, s.records)
 }
@@ -518,7 +524,7 @@ func (s *soak) report(last bool) {
 		lost, maySwallow, doubled, mayDouble, late, back, torn)
 	switch {
 	case last:
-		s.t.Logf("%s; at most %d descriptors", line, s.mostFDs)
+		s.t.Logf("%s; at most %d descriptors; %d times told to try again", line, s.mostFDs, s.busy)
 	case s.tty != nil:
 		_, _ = fmt.Fprintf(s.tty, "\r\x1b[K%s", line)
 	default:

@@ -106,6 +106,7 @@ func (r *soakRecord) at() *atomic.Uint64      { return r.word(6) } // the channe
 func (r *soakRecord) torn() *atomic.Uint64    { return r.word(7) }
 func (r *soakRecord) opens() *atomic.Uint64   { return r.word(8) }
 func (r *soakRecord) cancels() *atomic.Uint64 { return r.word(9) } // calls that their context ended
+func (r *soakRecord) busy() *atomic.Uint64    { return r.word(11) } // Opens that were told to try again
 func (r *soakRecord) state() *atomic.Uint64   { return r.word(10) }
 func (r *soakRecord) entry(i uint64) *atomic.Uint64 {
 	return r.word(16 + int(i%soakEntries))
@@ -197,7 +198,10 @@ func (s *soaker[T]) run() error {
 	before := openDescriptors()
 	go s.obey()
 	for {
-		if err := s.open(); err != nil {
+		if err := s.open(); errors.Is(err, ErrBusy) && strings.Contains(err.Error(), "about to remove it") {
+			s.rec.busy().Add(1) // Somebody was stopped there for a second. It says to try again.
+			continue
+		} else if err != nil {
 			return err
 		}
 		began := s.rec.noted().Load() + s.rec.acked().Load()
