@@ -10,7 +10,8 @@ package shmchan
 // it is whole; every process writes down in memory that survives it what it has sent and received.
 // The audit demands of each channel:
 //
-//   - lost: nothing where receivers use RecvFunc; else no more than killed ones had in hand
+//   - lost: nothing; but a receiver killed between the moment that its Recv freed the slot and its note
+//     has taken the value along: no more than the killed ones had in hand, and none with RecvFunc
 //   - doubled: nothing, but for a RecvFunc killed between the note of its value and its end
 //   - torn, invented: nothing
 //   - late (an earlier value of a sender behind a later one, as one receiver sees it): no more than
@@ -125,7 +126,7 @@ type soakChannel struct {
 	back     uint64            // values given back or taken over, in generations that are gone
 
 	received, doubled, torn, late, invented  uint64
-	lost                                     uint64 // for certain, at the last audit
+	lost                                     uint64 // for certain, at the last audit; also what killed Recvs took along
 	maySwallow, mayDouble                    uint64 // by kills
 	progress                                 uint64 // what received was when it last grew
 	moved                                    time.Time
@@ -509,19 +510,20 @@ func (s *soak) report(last bool) {
 		return
 	}
 	s.reported = time.Now()
-	var sent, received, cancels, opens, lost, doubled, torn, late, back, maySwallow, mayDouble uint64
+	var sent, received, cancels, opens, lost, along, doubled, torn, late, back, maySwallow, mayDouble uint64
 	for _, c := range s.channels {
 		sent, cancels, opens, torn = sent+c.settledSent, cancels+c.settledCancel, opens+c.settledOpens, torn+c.torn
 		for _, p := range c.procs {
 			sent, cancels, opens = sent+p.rec.acked().Load(), cancels+p.rec.cancels().Load(), opens+p.rec.opens().Load()
 			torn += p.rec.torn().Load()
 		}
-		received, lost, doubled, late = received+c.received, lost+c.lost, doubled+c.doubled, late+c.late
+		received, doubled, late = received+c.received, doubled+c.doubled, late+c.late
+		along, lost = along+min(c.lost, c.maySwallow), lost+c.lost-min(c.lost, c.maySwallow)
 		back, maySwallow, mayDouble = back+c.back, maySwallow+c.maySwallow, mayDouble+c.mayDouble
 	}
-	line := fmt.Sprintf("%7v  %d sent, %d received; %d kills, %d stops, %d detaches, %d closes, %d channels made, %d attaches, %d cancelled or given back; lost %d (may %d), doubled %d (may %d), late %d (may %d), torn %d",
+	line := fmt.Sprintf("%7v  %d sent, %d received; %d kills, %d stops, %d detaches, %d closes, %d channels made, %d attaches, %d cancelled or given back; lost %d, taken along by killed Recvs %d (may %d), doubled by killed RecvFuncs %d (may %d), late %d (may %d), torn %d",
 		time.Since(s.began).Round(time.Second), sent, received, s.kills, s.stops, s.detaches, s.closes, s.generations, opens, cancels,
-		lost, maySwallow, doubled, mayDouble, late, back, torn)
+		lost, along, maySwallow, doubled, mayDouble, late, back, torn)
 	switch {
 	case last:
 		s.t.Logf("%s; at most %d descriptors; %d times told to try again", line, s.mostFDs, s.busy)
