@@ -158,8 +158,7 @@ func testOnce(dir, bin string, id int, limit time.Duration, args ...string) (out
 	if err := os.Chmod(shm, 0o755); err != nil { // One test is another user.
 		log.Fatal(err)
 	}
-	defer os.RemoveAll(tmp)
-	defer os.RemoveAll(shm)
+	defer func() { _ = errors.Join(os.RemoveAll(tmp), os.RemoveAll(shm)) }()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, bin, append([]string{"-test.failfast", "-test.timeout=0"}, args...)...)
