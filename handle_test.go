@@ -307,15 +307,13 @@ func TestPassersByRecover(t *testing.T) {
 		func(ch *Chan[message]) (message, error) { return ch.Recv() },
 		func(ch *Chan[message]) (message, error) { return ch.TryRecv() },
 	} {
-		ch := openTest[message](t, WithCapacity(1024))
+		ch := openTest[message](t, WithCapacity(1<<16)) // It does not come round, so no sender looks.
 		c := start(t, "holder", ch.Sender.h.opts.dir, "send")
 		require.Equal(t, "in", c.line())
 		c.kill()
 		seq := uint64(0)
 		until(t, "the dead one is cleared away", func() bool {
-			if ch.TrySend(newMessage(2, seq)) != nil {
-				return false
-			}
+			require.NoError(t, ch.TrySend(newMessage(2, seq)))
 			m, err := recv(ch)
 			require.NoError(t, err)
 			require.Equal(t, newMessage(2, seq), m)
