@@ -161,7 +161,7 @@ func TestSoak(t *testing.T) {
 		}
 		length = soakShort
 	}
-	s := &soak{t: t, rnd: testRand(t), dir: memDir(t), records: memDir(t), began: time.Now()}
+	s := &soak{t: t, rnd: testRand(t), dir: memDir(t), records: memDir(t), began: time.Now(), reported: time.Now()}
 	if *soakFor != 0 {
 		if tty, err := os.OpenFile("/dev/tty", os.O_WRONLY, 0); err == nil {
 			s.tty = tty
