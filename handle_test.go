@@ -323,3 +323,48 @@ func TestPassersByRecover(t *testing.T) {
 		assert.Equal(t, uint64(1), ch.Stats().Abandoned)
 	}
 }
+
+// Who is parked is told of participants that join later, and so of their death.
+func TestLateJoinersDeathIsTold(t *testing.T) {
+	noBackstop(t)
+	ch := openTest[message](t, WithWait(Park))
+	done := make(chan error)
+	go func() { _, err := ch.Recv(); done <- err }()
+	parked(t, ch.Sender.h, 1)
+	c := start(t, "holder", ch.Sender.h.opts.dir, "idle")
+	require.Equal(t, "in", c.line())
+	c.kill()
+	until(t, "it is cleared away", func() bool { return ch.Stats().Recovered == 1 })
+	require.NoError(t, ch.Send(newMessage(1, 1)))
+	require.NoError(t, <-done)
+}
+
+// Two handles of this process and one of another, whose death is told once, to both.
+func TestOneDeathManyHandles(t *testing.T) {
+	noBackstop(t)
+	dir := memDir(t)
+	done := make(chan error)
+	var all []*Receiver[message]
+	ch, err := Open[message]("test", WithDir(dir))
+	require.NoError(t, err)
+	c := start(t, "holder", dir, "idle")
+	require.Equal(t, "in", c.line())
+	require.NoError(t, ch.Detach())
+	for range 2 {
+		r, err := OpenReceiver[message]("test", WithDir(dir), WithDisconnect(), WithWait(Park))
+		require.NoError(t, err)
+		all = append(all, r)
+		go func() { _, err := r.Recv(); done <- err }()
+		parked(t, r.h, 1)
+	}
+	c.kill()
+	for range all {
+		require.ErrorIs(t, <-done, ErrDisconnected)
+	}
+	for _, r := range all {
+		require.NoError(t, r.Detach())
+	}
+	deaths.Lock()
+	defer deaths.Unlock()
+	require.Empty(t, deaths.watches)
+}

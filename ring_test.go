@@ -128,3 +128,100 @@ func TestRefusedOpenClosesItsFile(t *testing.T) {
 	}
 	assert.LessOrEqual(t, openDescriptors(), before)
 }
+
+// What was stepped past is not left behind: a hole behind a slot in hand, and, for the single receiver,
+// a value that comes at last behind others that it has taken.
+func TestSteppedPast(t *testing.T) {
+	for name, opts := range map[string][]Option{"many": nil, "single receiver": {WithSingleReceiver()}} {
+		ch := openTest[int64](t, append([]Option{WithCapacity(8), withStart(1<<posBits - 2)}, opts...)...)
+		recv := func(want int64) {
+			t.Helper()
+			v, err := ch.TryRecv()
+			require.NoError(t, err, name)
+			require.Equal(t, want, v, name)
+		}
+		require.NoError(t, ch.SendFunc(forever, func(v *int64) error {
+			*v = 1
+			err := ch.SendFunc(forever, func(*int64) error {
+				require.NoError(t, ch.Send(3))
+				require.NoError(t, ch.Send(4))
+				return errNo
+			})
+			require.Equal(t, errNo, err)
+			recv(3) // past one that is written and a hole
+			return nil
+		}))
+		recv(1)
+		recv(4)
+		_, err := ch.TryRecv()
+		require.ErrorIs(t, err, ErrEmpty)
+		st := ch.Stats()
+		assert.Equal(t, []uint64{3, 3, 1}, []uint64{st.Sent, st.Received, st.Abandoned}, name)
+		for i := range int64(20) { // More than twice around.
+			require.NoError(t, ch.TrySend(i))
+			recv(i)
+		}
+	}
+}
+
+// With one slot what is given up is the next position at once; positions never go back.
+func TestGivenUpInOneSlot(t *testing.T) {
+	ch := openTest[int64](t, WithCapacity(1), withStart(1<<posBits-1))
+	h := ch.Sender.h
+	for i := range uint64(3) {
+		require.Equal(t, word((i-1)&posMask, 0, stFree), h.slot(0).Load())
+		require.Equal(t, errNo, ch.SendFunc(forever, func(*int64) error { return errNo }))
+	}
+	st := ch.Stats()
+	assert.Equal(t, []uint64{0, 0, 3}, []uint64{st.Sent, st.Received, st.Abandoned})
+	assert.Zero(t, h.ctl.holes.Load())
+	require.NoError(t, ch.Send(1))
+	assert.Equal(t, []uint64{1, 0}, []uint64{ch.Stats().Sent, ch.Stats().Received})
+}
+
+// Empty is true: with several values in hands there is nothing to take, but as soon as one is given
+// back there is.
+func TestNothingToTake(t *testing.T) {
+	ch := openTest[int64](t, WithCapacity(8))
+	h := ch.Sender.h
+	var inHand []uint64
+	for i := range int64(3) {
+		require.NoError(t, ch.Send(i))
+		pos, err := h.recvBegin(forever)
+		require.NoError(t, err)
+		inHand = append(inHand, pos)
+		require.True(t, h.nothingToTake())
+	}
+	h.recvAbort(inHand[1])
+	require.False(t, h.nothingToTake())
+	assert.Equal(t, uint64(1), ch.Stats().Redelivered)
+	v, err := ch.TryRecv()
+	require.NoError(t, err)
+	require.Equal(t, int64(1), v)
+	require.NoError(t, h.recvEnd(inHand[0]))
+	require.NoError(t, h.recvEnd(inHand[2]))
+}
+
+// A word that somebody overwrites while its slot is in hand is found out, and said to be corrupt.
+func TestOverwrittenInHand(t *testing.T) {
+	for name, opts := range kinds {
+		for _, capacity := range []int{0, 1, 4} {
+			ch := openTest[int64](t, append([]Option{WithCapacity(capacity)}, opts...)...)
+			h := ch.Sender.h
+			scribble := func(*int64) error {
+				for i := range h.n {
+					h.slot(i).Store(word(7, 0, stFull))
+				}
+				return nil
+			}
+			require.ErrorIs(t, ch.SendFunc(forever, scribble), ErrCorrupt, "%s %d", name, capacity)
+			if capacity == 0 {
+				continue
+			}
+			ch = openTest[int64](t, append([]Option{WithCapacity(capacity)}, opts...)...)
+			h = ch.Sender.h
+			require.NoError(t, ch.Send(1))
+			require.ErrorIs(t, ch.RecvFunc(forever, scribble), ErrCorrupt, "%s %d", name, capacity)
+		}
+	}
+}

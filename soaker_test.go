@@ -346,6 +346,7 @@ func (s *soaker[T]) sendSome() error {
 		no := s.rnd.IntN(8) == 0
 		err = s.s.SendFunc(forever, func(v *T) error {
 			*v = s.make(s.Number, seq)
+			s.linger()
 			if no {
 				return errSoakNo
 			}
@@ -360,6 +361,13 @@ func (s *soaker[T]) sendSome() error {
 	return s.passing(err)
 }
 
+// linger stays a while with a slot in hand, now and then, so that many are killed and stopped there.
+func (s *soaker[T]) linger() {
+	if s.rnd.IntN(64) == 0 {
+		time.Sleep(time.Duration(s.rnd.Int64N(int64(2 * time.Millisecond))))
+	}
+}
+
 func (s *soaker[T]) recvSome() error {
 	if s.Func {
 		ctx, cancel := s.context()
@@ -370,6 +378,7 @@ func (s *soaker[T]) recvSome() error {
 			if no {
 				return errSoakNo // It comes again, to us or another.
 			}
+			s.linger()
 			s.rec.using().Store(1)
 			s.rec.note(s.read(*v))
 			return nil
