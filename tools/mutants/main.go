@@ -4,7 +4,8 @@
 // All mutants are compiled into one test binary, and an environment variable says which is on: a
 // compilation takes far longer than the test that kills the mutant. Child processes of the tests
 // inherit the variable. Each mutant meets the fast tests first; one that survives them meets the others.
-// A run that takes too long counts as killed, for a broken ring tends to hang.
+// One whose test takes too long has timed out, which counts as killed, for a broken ring tends to hang;
+// the limit is for each test, so that a busy machine is not taken for a broken ring.
 //
 // A mutant is the change of one operator, the negation of a condition, or the removal of one statement.
 //
@@ -13,7 +14,7 @@
 package main
 
 import (
-	"context"
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -25,6 +26,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -35,7 +37,7 @@ var (
 	only    = flag.String("only", "", "numbers of mutants, with commas; empty: all")
 	list    = flag.Bool("list", false, "only list the mutants")
 	workers = flag.Int("workers", 2, "how many mutants run at the same time")
-	limit   = flag.Duration("limit", 30*time.Second, "how long a mutant may take for the fast tests; three times that for the others")
+	limit   = flag.Duration("limit", 30*time.Second, "how long one test may take before its mutant counts as timed out")
 	slow    = flag.String("slow", "^(TestKills|TestStops|TestNoWakeIsLost|TestCloseAgainstSend|TestDetachAgainstEverything|TestManyToMany|TestCancelledOfferGivenBack|TestWaits|TestStoppedUnderTheNamesLock|TestSoak)$", "tests that only those meet that survive the others")
 	never   = flag.String("never", "^(TestIdle|Example.*)$", "tests that no mutant meets: what they measure depends on what else the machine does")
 	fast    = flag.Bool("fast", false, "leave out the slow tests")
@@ -138,15 +140,15 @@ func run(dir string) (failed bool) {
 
 // test runs the fast tests and then the others with mutant id on.
 func test(dir, bin string, id int) (outcome, string) {
-	if o, out := testOnce(dir, bin, id, *limit, "-test.skip", *slow+"|"+*never); o != survived || *fast {
+	if o, out := testOnce(dir, bin, id, "-test.skip", *slow+"|"+*never); o != survived || *fast {
 		return o, out
 	}
-	return testOnce(dir, bin, id, 3**limit, "-test.run", *slow, "-kills=15")
+	return testOnce(dir, bin, id, "-test.run", *slow, "-kills=15")
 }
 
 // testOnce runs the binary in a process group of its own, with directories of its own, and
 // leaves nothing of either behind.
-func testOnce(dir, bin string, id int, limit time.Duration, args ...string) (outcome, string) {
+func testOnce(dir, bin string, id int, args ...string) (outcome, string) {
 	tmp, err := os.MkdirTemp(dir, "tmp-")
 	if err != nil {
 		log.Fatal(err)
@@ -159,29 +161,59 @@ func testOnce(dir, bin string, id int, limit time.Duration, args ...string) (out
 		log.Fatal(err)
 	}
 	defer func() { _ = errors.Join(os.RemoveAll(tmp), os.RemoveAll(shm)) }()
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, bin, append([]string{"-test.failfast", "-test.timeout=0"}, args...)...)
+	cmd := exec.Command(bin, append([]string{"-test.v", "-test.failfast", "-test.timeout=0"}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", variable, id), "TMPDIR="+tmp, "SHMCHAN_TEST_DIR="+shm)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	var out progress
+	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = time.Second
-	out, err := cmd.CombinedOutput()
-	if cmd.Process != nil {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // Children that a failed test has left.
+	out.mu.Lock() // Until the timer is there.
+	if err := cmd.Start(); err != nil {
+		log.Fatal(err)
 	}
+	killAll := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	out.stall = time.AfterFunc(*limit, func() { out.stalled.Store(true); killAll() })
+	out.mu.Unlock()
+	err = cmd.Wait()
+	out.stall.Stop()
+	killAll() // Children that a failed test has left.
 	var exit *exec.ExitError
 	switch {
-	case ctx.Err() != nil:
-		return timedOut, string(out)
+	case out.stalled.Load():
+		return timedOut, out.String()
 	case err == nil:
-		return survived, string(out)
-	case errors.As(err, &exit):
-		return killed, string(out)
+		return survived, out.String()
+	case errors.As(err, &exit), errors.Is(err, exec.ErrWaitDelay): // The second: a child was left.
+		return killed, out.String()
 	}
 	log.Fatal(err)
 	return "", ""
+}
+
+// progress keeps what the tests print, and starts the time limit anew with each that begins.
+type progress struct {
+	mu      sync.Mutex
+	text    bytes.Buffer
+	stall   *time.Timer
+	stalled atomic.Bool
+}
+
+func (p *progress) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if bytes.Contains(b, []byte("=== RUN")) {
+		p.stall.Reset(*limit)
+	}
+	return p.text.Write(b)
+}
+
+// String is the end of the text.
+func (p *progress) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.text.Bytes()
+	return string(b[max(0, len(b)-2000):])
 }
 
 func memoryDir() string {
