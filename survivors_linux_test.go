@@ -1,0 +1,501 @@
+//go:build amd64
+
+package shmchan
+
+// The others on a channel of which one process is killed or stopped: what they hold
+// beforehand, what they do afterwards, and what must be true of the values that they get.
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// scene is a channel as the operation finds it.
+type scene struct {
+	name     string
+	capacity int
+	single   bool   // one sender, one receiver
+	values   int    // in the channel
+	start    uint64 // the first position
+	closed   bool
+	absent   bool   // there is no channel yet
+	alone    bool   // nobody else has a handle
+	parked   string // who is parked before the operation begins: "sender", "receiver", or nobody
+	comes    string // who comes while the process stands still, before it is killed: these, or "closer"
+	lonely   bool   // the parked receiver has WithDisconnect, and there is no sender but the process
+}
+
+func (sc *scene) String() string {
+	form := "many"
+	if sc.single {
+		form = "single"
+	}
+	if sc.capacity == 0 {
+		form = "rendezvous"
+	}
+	return form + ", " + sc.name
+}
+
+func (sc *scene) options(dir string) []Option {
+	opts := []Option{WithDir(dir), WithCapacity(sc.capacity), WithWait(Park), withStart(sc.start)}
+	if sc.single {
+		opts = append(opts, WithSingleSender(), WithSingleReceiver())
+	}
+	return opts
+}
+
+// Who sent a value.
+const (
+	fromTest   = iota // before the operation, or to help it on
+	fromVictim        // the process that is killed
+	fromOther         // who was parked, and went on afterwards
+)
+
+// id is a value's sender and number.
+type id struct{ from, seq uint64 }
+
+// others is everybody else on the channel: a sender, a receiver, each with a handle and a
+// goroutine of its own.
+type others struct {
+	t     testing.TB
+	sc    *scene
+	op    *operation
+	dir   string
+	s     *Sender[message]
+	r     *Receiver[message]
+	extra *Sender[message] // keeps the channel
+
+	mu     sync.Mutex // guards what follows
+	sent   []id       // whose Send returned nil
+	helped uint64     // values of fromTest
+	got    []message
+
+	sending, receiving *worker
+}
+
+// worker is a goroutine that makes one call, then waits until it is told to go on.
+type worker struct {
+	first chan error // the outcome of its first call
+	goOn  chan struct{}
+	done  chan error
+}
+
+func newWorker() *worker {
+	return &worker{make(chan error, 1), make(chan struct{}), make(chan error, 1)}
+}
+
+// newOthers makes the scene for a process that will have op's role.
+func newOthers(t testing.TB, sc *scene, op *operation, dir string) *others {
+	o := &others{t: t, sc: sc, op: op, dir: dir}
+	if sc.absent {
+		return o
+	}
+	opts := sc.options(dir)
+	s := must[*Sender[message]](t)(OpenSender[message]("test", opts...))
+	for range sc.values {
+		o.must(o.put(s.TrySend))
+	}
+	if sc.lonely {
+		opts = append(opts, WithDisconnect())
+	}
+	if !sc.alone && (!sc.single || op.sends()) {
+		o.r = must[*Receiver[message]](t)(OpenReceiver[message]("test", opts...))
+	}
+	if sc.closed {
+		o.must(s.Close())
+	}
+	switch {
+	case sc.alone && op.name == "Open": // As if all who had it were killed: nobody removes it.
+		aside := filepath.Join(filepath.Dir(dir), "aside")
+		path := s.h.path
+		o.must(os.Link(path, aside))
+		o.must(s.Detach())
+		if sc.closed {
+			o.must(os.Rename(aside, path))
+		} else {
+			o.must(os.Remove(aside))
+		}
+	case sc.single && op.sends():
+		o.must(s.Detach()) // The role is the process's.
+	default:
+		o.s = s
+	}
+	return o
+}
+
+// joined is called when the process has its handle.
+func (o *others) joined() {
+	if o.s != nil && (o.sc.alone || o.sc.lonely) {
+		o.must(o.s.Detach())
+		o.s = nil
+	}
+	o.arrive(o.sc.parked)
+}
+
+func (o *others) must(err error) {
+	o.t.Helper()
+	require.NoError(o.t, err)
+}
+
+// put sends the next value of fromTest.
+func (o *others) put(send func(message) error) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	err := send(newMessage(fromTest, o.helped))
+	if err == nil {
+		o.sent = append(o.sent, id{fromTest, o.helped})
+		o.helped++
+	}
+	return err
+}
+
+func (o *others) take(m message) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.got = append(o.got, m)
+}
+
+// arrive starts one of the others, and returns when it is parked or has gone through.
+func (o *others) arrive(who string) {
+	wait := func(h *handle, s *side, w *worker, before uint64) {
+		until(o.t, who+" is parked", func() bool { return s.parks.Load() > before || len(w.first) > 0 })
+	}
+	switch who {
+	case "sender":
+		before := o.s.h.send.parks.Load()
+		o.sending = o.startSending()
+		wait(o.s.h, &o.s.h.send, o.sending, before)
+	case "receiver":
+		before := o.r.h.recv.parks.Load()
+		o.receiving = o.startReceiving()
+		wait(o.r.h, &o.r.h.recv, o.receiving, before)
+	case "closer":
+		if err := o.r.Close(); !errors.Is(err, ErrClosed) {
+			o.must(err)
+		}
+	}
+}
+
+// rounds is how many values go through the channel afterwards: it comes round twice.
+func (o *others) rounds() int { return 2*max(1, o.sc.capacity) + 1 }
+
+func (o *others) startSending() *worker {
+	w := newWorker()
+	go func() {
+		var err error
+		for i := range uint64(o.rounds()) {
+			if err = o.s.Send(newMessage(fromOther, i)); err == nil {
+				o.mu.Lock()
+				o.sent = append(o.sent, id{fromOther, i})
+				o.mu.Unlock()
+			}
+			if i == 0 {
+				w.first <- err
+				<-w.goOn
+			}
+			if err != nil {
+				break
+			}
+		}
+		if err == nil {
+			err = o.s.Close()
+		}
+		if errors.Is(err, ErrClosed) {
+			err = nil
+		}
+		w.done <- err
+	}()
+	return w
+}
+
+func (o *others) startReceiving() *worker {
+	w := newWorker()
+	go func() {
+		for first := true; ; first = false {
+			m, err := o.r.Recv()
+			if err == nil {
+				o.take(m)
+			}
+			if first {
+				w.first <- err
+				<-w.goOn
+			}
+			if err == nil || first && errors.Is(err, ErrDisconnected) {
+				continue
+			}
+			if errors.Is(err, ErrClosed) {
+				err = nil
+			}
+			w.done <- err
+			return
+		}
+	}()
+	return w
+}
+
+// help gets an operation on that waits: a value for a receiver, space for a sender.
+func (o *others) help(victim int) {
+	h := o.anyHandle()
+	switch {
+	case h == nil:
+	case o.op.sends() && o.r != nil && h.isWaiting(sending, victim):
+		if m, err := o.r.TryRecv(); err == nil {
+			o.take(m)
+		} else if !errors.Is(err, ErrEmpty) && !errors.Is(err, ErrClosed) {
+			o.must(err)
+		}
+	case !o.op.sends() && o.s != nil && h.isWaiting(receiving, victim) && !h.canRecv(h.headHint()):
+		if err := o.put(o.s.TrySend); !errors.Is(err, ErrFull) && !errors.Is(err, ErrClosed) {
+			o.must(err)
+		}
+	}
+}
+
+func (o *others) anyHandle() *handle {
+	switch {
+	case o.s != nil:
+		return o.s.h
+	case o.r != nil:
+		return o.r.h
+	}
+	return nil
+}
+
+func (r *ring) isWaiting(d direction, idx int) bool {
+	return r.ctl.waiting(d)[idx/64].Load()>>(idx%64)&1 != 0
+}
+
+// look is what the slots hold at a moment when the process stands still.
+type look struct {
+	values map[id]bool // there, or in a receiver's hands
+	back   map[id]bool // of these, what is in the process's hands
+	held   []uint64    // positions in the process's hands
+	closed bool
+}
+
+func (o *others) look(victim int) look {
+	l := look{values: map[id]bool{}, back: map[id]bool{}}
+	h := o.anyHandle()
+	if h == nil {
+		return l
+	}
+	l.closed = h.ctl.closed.Load() != 0
+	for i := uint64(0); i < h.n; i++ {
+		w := h.slot(i).Load()
+		m := *(*message)(h.value(i))
+		if h.slot(i).Load() != w { // One of the others works on it.
+			i--
+			continue
+		}
+		mine := tagIndex(wordTag(w)) == victim
+		switch wordState(w) {
+		case stFull:
+			l.values[id{m.From, m.Seq}] = true
+		case stReading:
+			l.values[id{m.From, m.Seq}] = true
+			if mine {
+				l.back[id{m.From, m.Seq}] = true
+				l.held = append(l.held, wordPos(w))
+			}
+		case stWriting:
+			if mine {
+				l.held = append(l.held, wordPos(w))
+			}
+		}
+	}
+	return l
+}
+
+// mustGoOn says of who is parked whether there is something for it, once what the dead
+// process had in hand is given back.
+func (o *others) mustGoOn(w *worker, l look) bool {
+	if w == nil {
+		return false
+	}
+	if w == o.sending {
+		return l.closed || len(l.values) < max(1, o.sc.capacity)
+	}
+	return l.closed || o.sc.lonely || len(l.values) > 0
+}
+
+// wedged is how long the test waits for what must come, before it says that it will not.
+// How soon it came is measured beside that.
+const wedged = 20 * time.Second
+
+func (o *others) await(what string, c chan error) error {
+	o.t.Helper()
+	select {
+	case err := <-c:
+		return err
+	case <-time.After(wedged):
+		h, words := o.anyHandle(), ""
+		for i := uint64(0); h != nil && i < h.n; i++ {
+			words += fmt.Sprintf(" %#x", h.slot(i).Load())
+		}
+		o.t.Fatalf("%s: nothing happens; slots%s", what, words)
+		return nil
+	}
+}
+
+// afterDeath has everybody go on, to the end of the channel, and checks what they got.
+// L is the look at the moment of death.
+func (o *others) afterDeath(l look, outcome outcome) {
+	o.t.Helper()
+	died := clock.Load()
+	began := time.Now()
+	// Who was parked goes on by itself, if it can, before anybody else does anything.
+	for what, w := range map[string]*worker{"the parked sender": o.sending, "the parked receiver": o.receiving} {
+		if o.mustGoOn(w, l) {
+			err := o.await(what, w.first)
+			if !errors.Is(err, ErrClosed) && !(o.sc.lonely && errors.Is(err, ErrDisconnected)) {
+				o.must(err)
+			}
+		}
+	}
+	first := clock.Load() - died
+	// Everybody else: those who were not there come.
+	opts := o.sc.options(o.dir)
+	if o.s == nil {
+		o.s = must[*Sender[message]](o.t)(OpenSender[message]("test", opts...))
+	}
+	if o.r == nil {
+		o.r = must[*Receiver[message]](o.t)(OpenReceiver[message]("test", opts...))
+	}
+	if o.sending == nil {
+		o.sending = o.startSending()
+	}
+	if o.receiving == nil {
+		o.receiving = o.startReceiving()
+	}
+	close(o.sending.goOn)
+	close(o.receiving.goOn)
+	o.must(o.await("to send on", o.sending.done))
+	o.must(o.await("to receive to the end", o.receiving.done))
+	took := clock.Load() - died
+	slowest.note(took, time.Since(began))
+	require.LessOrEqual(o.t, took, int64(100), "ms until all had gone on (%d until who was parked had), %v by the clock on the wall", first, time.Since(began))
+	o.check(l, outcome)
+	o.leave()
+}
+
+// outcome is what is known of the operation.
+type outcome struct {
+	ended bool // it was through when the process died
+	used  int  // how often the function of RecvFunc was through
+	took  []id // what it has received and told us of, if it lived
+	lived bool // it was not killed
+}
+
+// check checks the values that were received against those sent.
+func (o *others) check(l look, out outcome) {
+	o.t.Helper()
+	got := map[id]bool{}
+	last := map[uint64]uint64{} // sender -> number of its last value + 1
+	for _, m := range o.got {
+		v := id{m.From, m.Seq}
+		require.True(o.t, m.whole(), "torn: %+v", m)
+		require.False(o.t, got[v], "doubled: %v", v)
+		got[v] = true
+		if !l.back[v] {
+			require.GreaterOrEqual(o.t, v.seq+1, last[v.from]+1, "order: %v, in %v", v, o.got)
+			last[v.from] = v.seq + 1
+		}
+	}
+	for _, v := range out.took {
+		require.False(o.t, got[v], "doubled: %v", v)
+		got[v] = true
+	}
+	sent := map[id]bool{}
+	lost := 0
+	for _, v := range o.sent {
+		if sent[v] = true; !got[v] && !o.sc.alone {
+			lost++
+		}
+	}
+	for v := range l.values { // An offer that was taken back because of Close has not been sent.
+		takenBack := o.sc.capacity == 0 && v.from == fromOther && l.closed && !sent[v]
+		require.True(o.t, got[v] || o.sc.alone || takenBack, "lost: %v was in the channel", v)
+	}
+	may := o.op.receives
+	if o.op.name == "RecvFunc" {
+		may = min(may, out.used) // It is freed after that only.
+	}
+	if out.lived {
+		may = 0
+	}
+	require.LessOrEqual(o.t, lost, may, "lost, more than the receiver could take along")
+	victims := 0
+	for v := range got {
+		switch v.from {
+		case fromVictim:
+			victims++
+			require.Less(o.t, v.seq, uint64(o.op.values), "invented: %v", v)
+		default:
+			require.True(o.t, sent[v], "invented: %v", v)
+		}
+	}
+	for i := range victims {
+		require.True(o.t, got[id{fromVictim, uint64(i)}], "value %d is missing before a later one", i)
+	}
+	if out.ended && o.op.values > 0 && o.sc.comes != "closer" {
+		want := o.op.values
+		if o.sc.closed {
+			want = 0
+		}
+		require.Equal(o.t, want, victims, "values that the process has sent")
+	}
+}
+
+// leave lets everything go and requires that nothing is left, once somebody makes a
+// channel in that directory: that sweeps up what the dead have left.
+func (o *others) leave() {
+	o.t.Helper()
+	o.must(o.s.Detach())
+	o.must(o.r.Detach())
+	broom := must[*Sender[message]](o.t)(OpenSender[message]("broom", WithDir(o.dir)))
+	o.must(broom.Close())
+	o.must(broom.Detach())
+	dirEmpty(o.t, o.dir)
+}
+
+// clock counts milliseconds in which the machine let this process run: the naps
+// of a goroutine. On a machine that is busy with others the clock on the wall would count
+// their time too; a wait that nobody ends costs as many naps as it has milliseconds.
+var clock atomic.Int64
+
+func startClock(t testing.TB) {
+	tick := time.NewTicker(time.Millisecond)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-tick.C:
+				clock.Add(1)
+			case <-stop:
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() { tick.Stop(); close(stop); <-stopped })
+}
+
+// slowest is the longest that the others took, by either clock.
+var slowest longest
+
+type longest struct {
+	naps int64
+	wall time.Duration
+}
+
+func (l *longest) note(naps int64, wall time.Duration) {
+	l.naps, l.wall = max(l.naps, naps), max(l.wall, wall)
+}
