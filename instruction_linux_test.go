@@ -201,6 +201,7 @@ func init() {
 	// told to go, does the operation between marks, and says what came of it; and again.
 	roles["victim"] = func(args []string) error {
 		debug.SetGCPercent(-1)
+		backstopPeriod.Store(int64(time.Hour)) // A wake that is lost is not to be made good.
 		return notLeader(func() error {
 			v := &victim{op: operationNamed(args[0]), single: args[1] == "true"}
 			for i := range v.batch {
@@ -542,8 +543,8 @@ type row struct {
 	kills, addresses     int
 }
 
-// eachStage runs f for every operation in every scene.
-func eachStage(t *testing.T, f func(st *stage) row) {
+// eachStage runs f for every operation in every scene to which it applies.
+func eachStage(t *testing.T, applies func(sc *scene) bool, f func(st *stage) row) {
 	mayTrace(t)
 	t.Setenv("GODEBUG", "asyncpreemptoff=1") // for the children
 	quietStops(t)
@@ -555,6 +556,9 @@ func eachStage(t *testing.T, f func(st *stage) row) {
 	for _, op := range operations {
 		for i := range scenes[op.name] {
 			sc := &scenes[op.name][i]
+			if !applies(sc) {
+				continue
+			}
 			t.Run(op.name+", "+sc.String(), func(t *testing.T) {
 				runtime.LockOSThread()
 				defer runtime.UnlockOSThread()
@@ -612,7 +616,7 @@ func init() {
 
 func TestKillAtEveryInstruction(t *testing.T) {
 	rnd := testRand(t)
-	eachStage(t, func(st *stage) row {
+	eachStage(t, func(*scene) bool { return true }, func(st *stage) row {
 		var r row
 		if *instructions == "sample" {
 			calls := st.calls()
@@ -640,5 +644,77 @@ func TestKillAtEveryInstruction(t *testing.T) {
 		}
 		r.addresses = len(slices.Collect(maps.Keys(st.where)))
 		return r
+	})
+}
+
+func TestStopAtEveryInstruction(t *testing.T) {
+	rnd := testRand(t)
+	// Not the scenes that are about a death, nor that in which the others would take the
+	// single role before the process does.
+	applies := func(sc *scene) bool {
+		return !sc.alone && !sc.lonely && sc.comes == "" && !(sc.absent && sc.single)
+	}
+	eachStage(t, applies, func(st *stage) row {
+		var r row
+		c := st.victim()
+		if *instructions == "sample" {
+			for range 1 + *kills/12 {
+				st.stopAt(c, somePlace(4, rnd))
+				r.kills++
+			}
+		} else {
+			segments := st.survey()
+			for _, s := range segments {
+				r.instructions += s.steps
+			}
+			sample := -1
+			if *instructions != "literal" && r.instructions > shortOperation {
+				sample = longSample
+			}
+			r.events = len(places(segments, 0, rnd)) - 1
+			for _, p := range places(segments, sample, rnd) {
+				st.stopAt(c, p)
+				r.kills++
+			}
+		}
+		c.wait()
+		r.addresses = len(slices.Collect(maps.Keys(st.where)))
+		return r
+	})
+}
+
+// stopAt stops a process at a place, has the others pass by, lets it finish, and checks all.
+func (st *stage) stopAt(c *child, p place) {
+	st.t.Helper()
+	o, v, idx := st.begin(c)
+	st.to(v, p, o.dir)
+	st.where[v.at()] = true
+	freeze(c, v.tid)
+	o.passBy(idx)
+	c.signal(unix.SIGCONT)
+	v.finish()
+	line := c.line()
+	for line == strings.TrimSpace(string(usedLine)) {
+		line = c.line()
+	}
+	took := tookOf(st.t, line)
+	o.afterDeath(o.look(idx), outcome{ended: true, lived: true, took: took})
+	require.NoError(st.t, os.Remove(o.dir))
+}
+
+// freeze stops all threads of a process; the one that is traced stands still already.
+func freeze(c *child, traced int) {
+	c.t.Helper()
+	c.signal(unix.SIGSTOP)
+	tasks := fmt.Sprintf("/proc/%d/task", c.cmd.Process.Pid)
+	until(c.t, "all threads stand still", func() bool {
+		entries, err := os.ReadDir(tasks)
+		require.NoError(c.t, err)
+		for _, e := range entries {
+			if s := stateOf(e.Name()); e.Name() != fmt.Sprint(traced) && s != 'T' {
+				return false
+			}
+		}
+		return true
 	})
 }

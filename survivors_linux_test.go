@@ -386,6 +386,87 @@ func (o *others) afterDeath(l look, outcome outcome) {
 	o.leave()
 }
 
+// passBy has the others go on as far as they can while the process stands still at a
+// moment: nothing may be taken from it, and it holds up nothing but its own slot, and so
+// the senders once the ring has come round to that.
+func (o *others) passBy(victim int) {
+	o.t.Helper()
+	if o.sc.absent { // They come while it is about to make the channel.
+		o.s = must[*Sender[message]](o.t)(OpenSender[message]("test", o.sc.options(o.dir)...))
+		o.r = must[*Receiver[message]](o.t)(OpenReceiver[message]("test", o.sc.options(o.dir)...))
+	}
+	h := o.anyHandle()
+	counts := func() [3]uint64 {
+		return [3]uint64{h.ctl.recovered.Load(), h.ctl.givenBack.Load(), h.ctl.givenUp.Load()}
+	}
+	before := counts()
+	if o.sc.parked == "" && o.sc.capacity > 0 {
+		if o.r != nil {
+			o.drain()
+		}
+		l := o.look(victim)
+		require.LessOrEqual(o.t, len(l.held), 1)
+		switch {
+		case l.closed || o.s == nil:
+		case o.r == nil:
+			o.fill(l)
+		default:
+			o.goRound(h, l)
+		}
+	}
+	if o.receiving != nil && o.s != nil && o.sc.capacity > 0 && !o.look(victim).closed { // It gets a value all the same.
+		if err := o.put(o.s.TrySend); !errors.Is(err, ErrFull) { // The process has filled it, and not woken anybody yet.
+			o.must(err)
+		}
+		o.must(o.await("the parked receiver", o.receiving.first))
+		o.receiving.first <- nil
+	}
+	require.Equal(o.t, before, counts(), "handles recovered, values given back, sends given up: of one that is alive")
+}
+
+// drain receives all that is not in the process's hands.
+func (o *others) drain() {
+	for {
+		m, err := o.r.TryRecv()
+		if err != nil {
+			if !errors.Is(err, ErrEmpty) && !errors.Is(err, ErrClosed) {
+				o.must(err)
+			}
+			return
+		}
+		o.take(m)
+	}
+}
+
+// fill sends until the channel is full, which it must not be before its capacity.
+func (o *others) fill(l look) {
+	for range o.sc.capacity - len(l.values) {
+		o.must(o.put(o.s.TrySend))
+	}
+	require.ErrorIs(o.t, o.put(o.s.TrySend), ErrFull)
+}
+
+// goRound sends value after value through the empty channel, twice round or until it
+// comes to the slot that the process holds.
+func (o *others) goRound(h *handle, l look) {
+	_, _, next := h.census()
+	for range 2 * h.n {
+		err := o.put(o.s.TrySend)
+		if len(l.held) > 0 && dist(next, l.held[0]) >= int64(h.capacity) {
+			require.ErrorIs(o.t, err, ErrFull)
+			_, err = o.r.TryRecv()
+			require.ErrorIs(o.t, err, ErrEmpty)
+			return
+		}
+		o.must(err)
+		m, err := o.r.TryRecv()
+		o.must(err)
+		require.Equal(o.t, id{fromTest, o.helped - 1}, id{m.From, m.Seq})
+		o.take(m)
+		next = (next + 1) & posMask
+	}
+}
+
 // outcome is what is known of the operation.
 type outcome struct {
 	ended bool // it was through when the process died

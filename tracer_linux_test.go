@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
@@ -28,7 +29,7 @@ type tracer struct {
 	tid   int
 	regs  unix.PtraceRegs
 	ended bool   // the thread is about to say that it is done, by tgkill
-	gone  bool   // the thread is dead
+	gone  bool   // the thread is dead, or ours no more
 	help  func() // called again and again while the thread sleeps in a futex
 }
 
@@ -52,6 +53,12 @@ func trace(t testing.TB, tid int) (*tracer, error) {
 		return nil, err
 	}
 	v := &tracer{t: t, tid: tid, help: func() {}}
+	t.Cleanup(func() { // After a failure: the process does not end before we have seen its thread's end.
+		if !v.gone {
+			_ = unix.Kill(tid, unix.SIGKILL)
+			v.reap()
+		}
+	})
 	return v, nil
 }
 
@@ -68,7 +75,7 @@ func (v *tracer) toBegin() {
 // signals are taken away.
 func (v *tracer) stop(sleeps bool, again func() error) unix.Signal {
 	v.t.Helper()
-	for {
+	for began := time.Now(); ; {
 		var ws unix.WaitStatus
 		flags := unix.WALL
 		if sleeps {
@@ -83,6 +90,7 @@ func (v *tracer) stop(sleeps bool, again func() error) unix.Signal {
 			if v.asleep() {
 				v.help()
 			}
+			require.Less(v.t, time.Since(began), wedged, "it sleeps, and nobody wakes it")
 			runtime.Gosched()
 			continue
 		}
@@ -99,10 +107,28 @@ func (v *tracer) stop(sleeps bool, again func() error) unix.Signal {
 }
 
 // asleep says whether the thread sleeps in the kernel.
-func (v *tracer) asleep() bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", v.tid))
-	i := bytes.LastIndexByte(b, ')')
-	return err == nil && i > 0 && i+2 < len(b) && b[i+2] == 'S'
+func (v *tracer) asleep() bool { return stateOf(fmt.Sprint(v.tid)) == 'S' }
+
+// stateOf is the letter by which the kernel tells a thread's state, 0 if there is none.
+func stateOf(tid string) byte {
+	b, err := os.ReadFile("/proc/" + tid + "/stat")
+	if i := bytes.LastIndexByte(b, ')'); err == nil && i > 0 && i+2 < len(b) {
+		return b[i+2]
+	}
+	return 0
+}
+
+// finish runs to the end mark and lets the thread go.
+func (v *tracer) finish() {
+	v.t.Helper()
+	if !v.ended {
+		v.skip(1 << 20)
+	}
+	again := func() error { return unix.PtraceCont(v.tid, 0) }
+	require.NoError(v.t, again())
+	require.Equal(v.t, endMark, v.stop(false, again))
+	require.NoError(v.t, unix.PtraceDetach(v.tid))
+	v.gone = true
 }
 
 // step executes one instruction. Call: it was a system call that others may notice;
