@@ -245,7 +245,7 @@ func (o *others) startReceiving() *worker {
 func (o *others) help(victim int) {
 	h := o.anyHandle()
 	switch {
-	case h == nil:
+	case h == nil || victim < 0:
 	case o.op.sends() && o.r != nil && h.isWaiting(sending, victim):
 		if m, err := o.r.TryRecv(); err == nil {
 			o.take(m)
