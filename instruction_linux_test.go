@@ -529,7 +529,7 @@ func places(segments []segment, sample int, rnd *rand.Rand) (all []place) {
 func somePlace(calls int, rnd *rand.Rand) place {
 	p := place{calls: rnd.IntN(calls + 1)}
 	if rnd.IntN(2) == 0 {
-		p.changes, p.steps, p.most = 1+rnd.IntN(12), rnd.IntN(3), 300
+		p.changes, p.steps, p.most = 1+rnd.IntN(10), rnd.IntN(3), 2500
 	} else {
 		p.steps = rnd.IntN(300)
 	}
