@@ -162,7 +162,7 @@ func (v *victim) warm(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(mine)
+	defer func() { _ = os.RemoveAll(mine) }()
 	w := &victim{op: v.op, opts: []Option{WithDir(mine), WithCapacity(64)}, batch: v.batch}
 	if err := w.open(); err != nil {
 		return err
@@ -215,7 +215,7 @@ func init() {
 				var dir string
 				var capacity int
 				var start uint64
-				if _, err := fmt.Scanln(&dir, &capacity, &start); err != nil {
+				if n, _ := fmt.Scanln(&dir, &capacity, &start); n != 3 {
 					return nil // Nobody needs us any more.
 				}
 				sc := scene{capacity: capacity, single: v.single, start: start}
@@ -229,7 +229,7 @@ func init() {
 				}
 				v.n = 0
 				fmt.Println(unix.Gettid(), idx)
-				if _, err := fmt.Scanln(new(string)); err != nil {
+				if n, _ := fmt.Scanln(new(string)); n != 1 {
 					return nil
 				}
 				mark(beginMark)
@@ -418,14 +418,15 @@ func (st *stage) begin(c *child) (*others, *tracer, int) {
 }
 
 // to takes the thread to a place, or to the end of the operation if that comes first.
-func (st *stage) to(v *tracer, p place, dir string) (steps int) {
+// It ends early where a system call comes first: another way was taken this time.
+func (st *stage) to(v *tracer, p place, dir string) {
 	v.skip(p.calls)
 	if p.changes > 0 {
 		w := newWatcher(st.t, dir)
 		defer w.close()
-		for n := 0; n < p.changes && !v.ended && (p.most == 0 || steps < p.most); steps++ {
-			if v.step() {
-				return steps + 1 // Another way this time.
+		for n, steps := 0, 0; n < p.changes && (p.most == 0 || steps < p.most); steps++ {
+			if v.ended || v.step() {
+				return
 			}
 			if w.changed() {
 				n++
@@ -434,11 +435,9 @@ func (st *stage) to(v *tracer, p place, dir string) (steps int) {
 	}
 	for range p.steps {
 		if v.ended || v.step() {
-			return steps
+			return
 		}
-		steps++
 	}
-	return steps
 }
 
 // killAt kills a process at a place.
@@ -652,7 +651,7 @@ func TestStopAtEveryInstruction(t *testing.T) {
 	// Not the scenes that are about a death, nor that in which the others would take the
 	// single role before the process does.
 	applies := func(sc *scene) bool {
-		return !sc.alone && !sc.lonely && sc.comes == "" && !(sc.absent && sc.single)
+		return !sc.alone && !sc.lonely && sc.comes == "" && (!sc.absent || !sc.single)
 	}
 	eachStage(t, applies, func(st *stage) row {
 		var r row

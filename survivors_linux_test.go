@@ -65,13 +65,12 @@ type id struct{ from, seq uint64 }
 // others is everybody else on the channel: a sender, a receiver, each with a handle and a
 // goroutine of its own.
 type others struct {
-	t     testing.TB
-	sc    *scene
-	op    *operation
-	dir   string
-	s     *Sender[message]
-	r     *Receiver[message]
-	extra *Sender[message] // keeps the channel
+	t   testing.TB
+	sc  *scene
+	op  *operation
+	dir string
+	s   *Sender[message]
+	r   *Receiver[message]
 
 	mu     sync.Mutex // guards what follows
 	sent   []id       // whose Send returned nil
@@ -165,18 +164,18 @@ func (o *others) take(m message) {
 
 // arrive starts one of the others, and returns when it is parked or has gone through.
 func (o *others) arrive(who string) {
-	wait := func(h *handle, s *side, w *worker, before uint64) {
+	wait := func(s *side, w *worker, before uint64) {
 		until(o.t, who+" is parked", func() bool { return s.parks.Load() > before || len(w.first) > 0 })
 	}
 	switch who {
 	case "sender":
 		before := o.s.h.send.parks.Load()
 		o.sending = o.startSending()
-		wait(o.s.h, &o.s.h.send, o.sending, before)
+		wait(&o.s.h.send, o.sending, before)
 	case "receiver":
 		before := o.r.h.recv.parks.Load()
 		o.receiving = o.startReceiving()
-		wait(o.r.h, &o.r.h.recv, o.receiving, before)
+		wait(&o.r.h.recv, o.receiving, before)
 	case "closer":
 		if err := o.r.Close(); !errors.Is(err, ErrClosed) {
 			o.must(err)
@@ -355,7 +354,7 @@ func (o *others) afterDeath(l look, outcome outcome) {
 	for what, w := range map[string]*worker{"the parked sender": o.sending, "the parked receiver": o.receiving} {
 		if o.mustGoOn(w, l) {
 			err := o.await(what, w.first)
-			if !errors.Is(err, ErrClosed) && !(o.sc.lonely && errors.Is(err, ErrDisconnected)) {
+			if !errors.Is(err, ErrClosed) && (!o.sc.lonely || !errors.Is(err, ErrDisconnected)) {
 				o.must(err)
 			}
 		}
