@@ -46,7 +46,7 @@ import (
 var instructions = flag.String("instructions", "sample", "where to kill and to stop: at a sample of the instructions (-kills sets its size), all, literal")
 
 const (
-	shortOperation = 400 // instructions up to which "all" means every one of them
+	shortOperation = 600 // instructions up to which "all" means every one of them
 	longSample     = 40  // of the instructions of longer ones, that change nothing
 )
 
@@ -210,6 +210,7 @@ func init() {
 			if err := v.warm(args[2]); err != nil {
 				return fmt.Errorf("warming up: %w", err)
 			}
+			mark := marker()
 			fmt.Println("ready")
 			for {
 				var dir string
@@ -411,6 +412,7 @@ func (st *stage) begin(c *child) (*others, *tracer, int) {
 	o.joined()
 	v, err := trace(st.t, tid)
 	require.NoError(st.t, err)
+	v.holdMonitor(c.cmd.Process.Pid)
 	v.help = func() { o.help(idx) }
 	c.say("go")
 	v.toBegin()
@@ -528,9 +530,9 @@ func places(segments []segment, sample int, rnd *rand.Rand) (all []place) {
 func somePlace(calls int, rnd *rand.Rand) place {
 	p := place{calls: rnd.IntN(calls + 1)}
 	if rnd.IntN(2) == 0 {
-		p.changes, p.steps, p.most = 1+rnd.IntN(10), rnd.IntN(3), 2500
+		p.changes, p.steps, p.most = 1+rnd.IntN(10), rnd.IntN(3), 600
 	} else {
-		p.steps = rnd.IntN(300)
+		p.steps = rnd.IntN(600)
 	}
 	return p
 }
@@ -620,7 +622,7 @@ func TestKillAtEveryInstruction(t *testing.T) {
 		if *instructions == "sample" {
 			calls := st.calls()
 			r.kills = 1
-			for range *kills / 12 {
+			for range *kills / 20 {
 				st.killAt(somePlace(calls, rnd))
 				r.kills++
 			}
@@ -657,7 +659,7 @@ func TestStopAtEveryInstruction(t *testing.T) {
 		var r row
 		c := st.victim()
 		if *instructions == "sample" {
-			for range 1 + *kills/12 {
+			for range 1 + *kills/20 {
 				st.stopAt(c, somePlace(4, rnd))
 				r.kills++
 			}
@@ -688,7 +690,7 @@ func (st *stage) stopAt(c *child, p place) {
 	o, v, idx := st.begin(c)
 	st.to(v, p, o.dir)
 	st.where[v.at()] = true
-	freeze(c, v.tid)
+	freeze(c)
 	o.passBy(idx)
 	c.signal(unix.SIGCONT)
 	v.finish()
@@ -701,8 +703,8 @@ func (st *stage) stopAt(c *child, p place) {
 	require.NoError(st.t, os.Remove(o.dir))
 }
 
-// freeze stops all threads of a process; the one that is traced stands still already.
-func freeze(c *child, traced int) {
+// freeze stops all threads of a process; those that are traced stand still already.
+func freeze(c *child) {
 	c.t.Helper()
 	c.signal(unix.SIGSTOP)
 	tasks := fmt.Sprintf("/proc/%d/task", c.cmd.Process.Pid)
@@ -710,7 +712,7 @@ func freeze(c *child, traced int) {
 		entries, err := os.ReadDir(tasks)
 		require.NoError(c.t, err)
 		for _, e := range entries {
-			if s := stateOf(e.Name()); e.Name() != fmt.Sprint(traced) && s != 'T' {
+			if s := stateOf(e.Name()); s != 'T' && s != 't' {
 				return false
 			}
 		}

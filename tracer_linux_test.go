@@ -5,7 +5,10 @@ package shmchan
 // One thread of another process, instruction by instruction, through ptrace. Nothing
 // here knows what the thread does; instruction_linux_test.go does.
 //
-// The other threads of that process are not traced and run freely.
+// Of the other threads of that process one is held too, the monitor of the Go
+// runtime: it asks a goroutine that has run for 10 ms to give way, which at this pace would
+// be every few hundred instructions, and add thousands that are not the operation's. All
+// others run freely.
 
 import (
 	"bytes"
@@ -14,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 	"unsafe"
@@ -31,6 +35,8 @@ type tracer struct {
 	ended bool   // the thread is about to say that it is done, by tgkill
 	gone  bool   // the thread is dead, or ours no more
 	help  func() // called again and again while the thread sleeps in a futex
+
+	monitor int // the runtime's monitor thread, 0 if it is not held
 }
 
 // Where system calls are in this binary, by address: its code does not change.
@@ -42,9 +48,10 @@ const (
 	endMark   = unix.SIGUSR2
 )
 
-// mark is called by the thread itself. The tracer sees it and takes the signal away.
-func mark(s unix.Signal) {
-	_, _, _ = unix.RawSyscall(unix.SYS_TGKILL, uintptr(os.Getpid()), uintptr(unix.Gettid()), uintptr(s))
+// marker says so for the thread that makes it. The tracer sees the signal and takes it away.
+func marker() (mark func(unix.Signal)) {
+	pid, tid := uintptr(os.Getpid()), uintptr(unix.Gettid())
+	return func(s unix.Signal) { _, _, _ = unix.RawSyscall(unix.SYS_TGKILL, pid, tid, uintptr(s)) }
 }
 
 // trace attaches to a thread that runs. The error says that this is not permitted.
@@ -60,6 +67,27 @@ func trace(t testing.TB, tid int) (*tracer, error) {
 		}
 	})
 	return v, nil
+}
+
+// holdMonitor holds the runtime's monitor thread, the first that the runtime starts: the
+// kernel lists threads in the order in which they were made.
+func (v *tracer) holdMonitor(pid int) {
+	v.t.Helper()
+	d := must[*os.File](v.t)(os.Open(fmt.Sprintf("/proc/%d/task", pid)))
+	defer func() { _ = d.Close() }()
+	names := must[[]string](v.t)(d.Readdirnames(2))
+	require.Len(v.t, names, 2)
+	require.Equal(v.t, fmt.Sprint(pid), names[0])
+	tid := must[int](v.t)(strconv.Atoi(names[1]))
+	require.NotEqual(v.t, v.tid, tid)
+	require.NoError(v.t, unix.PtraceSeize(tid))
+	v.monitor = tid
+	require.NoError(v.t, unix.PtraceInterrupt(tid))
+	var ws unix.WaitStatus
+	n, err := unix.Wait4(tid, &ws, unix.WALL, nil)
+	require.NoError(v.t, err)
+	require.Equal(v.t, tid, n)
+	require.True(v.t, ws.Stopped())
 }
 
 // toBegin waits until the thread stands at its beginMark. It may not have run into it yet.
@@ -128,6 +156,7 @@ func (v *tracer) finish() {
 	require.NoError(v.t, again())
 	require.Equal(v.t, endMark, v.stop(false, again))
 	require.NoError(v.t, unix.PtraceDetach(v.tid))
+	require.NoError(v.t, unix.PtraceDetach(v.monitor))
 	v.gone = true
 }
 
@@ -184,12 +213,15 @@ func (v *tracer) at() uint64 {
 	return v.regs.Rip
 }
 
-// reap waits for the thread's end after SIGKILL.
+// reap waits for the end of the threads that are held, after SIGKILL.
 func (v *tracer) reap() {
-	for !v.gone {
-		var ws unix.WaitStatus
-		_, err := unix.Wait4(v.tid, &ws, unix.WALL, nil)
-		v.gone = err != nil && !errors.Is(err, unix.EINTR) || ws.Exited() || ws.Signaled()
+	v.gone = true
+	for _, tid := range []int{v.tid, v.monitor} {
+		for ended := tid == 0; !ended; {
+			var ws unix.WaitStatus
+			_, err := unix.Wait4(tid, &ws, unix.WALL, nil)
+			ended = err != nil && !errors.Is(err, unix.EINTR) || err == nil && (ws.Exited() || ws.Signaled())
+		}
 	}
 }
 
