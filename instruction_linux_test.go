@@ -622,7 +622,7 @@ func TestKillAtEveryInstruction(t *testing.T) {
 		if *instructions == "sample" {
 			calls := st.calls()
 			r.kills = 1
-			for range *kills / 20 {
+			for range max(1, *kills/30) {
 				st.killAt(somePlace(calls, rnd))
 				r.kills++
 			}
@@ -659,7 +659,7 @@ func TestStopAtEveryInstruction(t *testing.T) {
 		var r row
 		c := st.victim()
 		if *instructions == "sample" {
-			for range 1 + *kills/20 {
+			for range 1 + *kills/30 {
 				st.stopAt(c, somePlace(4, rnd))
 				r.kills++
 			}

@@ -82,12 +82,21 @@ func (v *tracer) holdMonitor(pid int) {
 	require.NotEqual(v.t, v.tid, tid)
 	require.NoError(v.t, unix.PtraceSeize(tid))
 	v.monitor = tid
-	require.NoError(v.t, unix.PtraceInterrupt(tid))
-	var ws unix.WaitStatus
-	n, err := unix.Wait4(tid, &ws, unix.WALL, nil)
-	require.NoError(v.t, err)
-	require.Equal(v.t, tid, n)
-	require.True(v.t, ws.Stopped())
+	for { // Until it sleeps of its own accord: anywhere else it may hold a lock of the runtime.
+		require.NoError(v.t, unix.PtraceInterrupt(tid))
+		var ws unix.WaitStatus
+		n, err := unix.Wait4(tid, &ws, unix.WALL, nil)
+		require.NoError(v.t, err)
+		require.Equal(v.t, tid, n)
+		require.True(v.t, ws.Stopped())
+		require.NoError(v.t, unix.PtraceGetRegs(tid, &v.regs))
+		switch call := v.regs.Orig_rax; {
+		case call == unix.SYS_NANOSLEEP, call == unix.SYS_FUTEX && v.regs.R10 != 0: // with a time limit
+			return
+		}
+		require.NoError(v.t, unix.PtraceCont(tid, 0))
+		runtime.Gosched()
+	}
 }
 
 // toBegin waits until the thread stands at its beginMark. It may not have run into it yet.
