@@ -19,6 +19,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -122,10 +123,9 @@ func (r *recorder) calls() (calls []*call) {
 				c.result = resultNone
 			}
 			if c.kind.receives() {
-				switch {
-				case c.result == resultNone:
-					known, c.n = min(1, int(c.in)), known
-				default:
+				if c.result == resultNone { // A RecvFunc may have noted its value.
+					known, c.n = int(min(1, c.in)), known
+				} else {
 					known = c.n
 				}
 			}
@@ -408,6 +408,25 @@ func (c *caller) drain() error {
 	return nil
 }
 
+// lines are those of the standard input, and how to wait for another one. When it
+// ends the process does, whatever it waits for: the parent is gone, or wants no more.
+func lines() iter.Seq2[string, func()] {
+	in := make(chan string)
+	go func() {
+		for s := bufio.NewScanner(os.Stdin); s.Scan(); {
+			in <- s.Text()
+		}
+		os.Exit(0)
+	}()
+	return func(yield func(string, func()) bool) {
+		for line := range in {
+			if !yield(line, func() { <-in }) {
+				return
+			}
+		}
+	}
+}
+
 func init() {
 	// A process that takes part in one history after another. A line of its standard
 	// input says in which, the next that all have done with it.
@@ -416,12 +435,12 @@ func init() {
 		if err != nil {
 			return err
 		}
-		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		for line, next := range lines() {
 			var p linearPart
-			if err := p.parse(in.Text()); err != nil {
+			if err := p.parse(line); err != nil {
 				return err
 			}
-			if err := p.play(rec, args[0], in); err != nil {
+			if err := p.play(rec, args[0], next); err != nil {
 				return err
 			}
 			fmt.Println("left")
@@ -488,11 +507,19 @@ func (e sides) stats() Stats {
 	return e.r.Stats()
 }
 
-func (p *linearPart) play(rec *recorder, dir string, in *bufio.Scanner) error {
+func (p *linearPart) play(rec *recorder, dir string, next func()) error {
 	wait := []Wait{Adaptive, Park}[p.Seed%2]
 	e, err := openSides(p.Sends, p.Receives, p.Name, WithDir(dir), WithAttach(), WithWait(wait))
 	if err != nil {
 		return err
+	}
+	if e.r != nil && p.Seed%4 < 2 { // Linger where a receiver has stepped past somebody.
+		e.r.h.onPass = func() {
+			for range 300 {
+				pause()
+			}
+			runtime.Gosched()
+		}
 	}
 	fmt.Println("ready")
 	errs := make(chan error, p.Callers)
@@ -518,7 +545,7 @@ func (p *linearPart) play(rec *recorder, dir string, in *bufio.Scanner) error {
 		}
 	}
 	fmt.Println("done")
-	in.Scan()
+	next()
 	return e.detach()
 }
 
