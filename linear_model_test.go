@@ -16,7 +16,8 @@ package shmchan
 //     may have a value in hand; else only closed is true.
 //   - Full is exact but for operations in progress: some place that is not taken, or a
 //     call under way that may not have let go of its place (or not have filled it), has
-//     capacity-1 places behind it. A place that a sender gave up or died on is one, too.
+//     capacity-1 places behind it. A place that a sender gave up or died on is one, too,
+//     if another was sent behind it.
 //   - After Close only a send that had begun before Close returned may still win. Closed is
 //     said to receivers when nothing is full or in hand, and then nothing is ever sent.
 //   - A call of a process that was killed before it returned may have done what it was
@@ -350,12 +351,18 @@ func (h *history) addKilledRecv(c *call, add func(from, to int64, a act)) {
 // before it that nobody filled.
 func (h *history) nearFull(c *call) (near []*call) {
 	for _, d := range h.calls {
-		left := d.result == resultNone || d.result == resultFailed
-		if d != c && d.sendsMaybe(h.capacity) && d.start <= c.end && (d.end >= c.start || left) {
+		if d != c && d.sendsMaybe(h.capacity) && d.start <= c.end && (d.end >= c.start || h.leftBelow(d, c)) {
 			near = append(near, d)
 		}
 	}
 	return near
+}
+
+// leftBelow says whether the sender d may have left a place, before c, with another's behind it.
+func (h *history) leftBelow(d, c *call) bool {
+	return (d.result == resultNone || d.result == resultFailed) && slices.ContainsFunc(h.calls, func(e *call) bool {
+		return e != d && e.sendsMaybe(h.capacity) && e.start <= c.end && e.end >= d.start
+	})
 }
 
 // waiters are the receivers that may have waited when the TrySend c came, with capacity 0.
@@ -744,6 +751,7 @@ func TestLinearModel(t *testing.T) {
 		{"full when the first has been received", 2, false, "1 2 Send ok 1; 3 4 Send ok 2; 5 6 Recv ok 1; 7 8 TrySend full 3; 9 10 Recv ok 2"},
 		{"full before the ring has come round", 3, false, "1 2 Send ok 1; 3 4 Send ok 2; 5 9 Recv ok 1; 6 7 Recv ok 2; 8 8 TrySend full 3"},
 		{"full by what a sender gave up", 2, true, "1 5 SendFunc! failed 1; 2 3 Send ok 2; 6 7 TrySend full 3"},
+		{"full by what a sender gave up at the end", 2, false, "1 2 Send ok 1; 3 4 SendFunc! failed 2; 6 7 TrySend full 3"},
 		{"full by what a sender gave up long ago", 2, false, "1 2 SendFunc! failed 1; 3 4 Send ok 2; 6 7 TrySend full 3"},
 		{"given back in its place", 3, true, "1 2 Send ok 1; 3 4 Send ok 2; 5 6 RecvFunc! failed 1; 7 8 Recv ok 1; 9 10 Recv ok 2"},
 		{"passed while in hand", 3, true, "1 2 Send ok 1; 3 4 Send ok 2; 5 9 RecvFunc! failed 1; 6 7 Recv ok 2; 10 11 Recv ok 1"},
