@@ -291,6 +291,7 @@ func traffic(senders, receivers int) []part {
 func init() {
 	// A process that plays one part after another.
 	roles["player"] = func(args []string) error {
+		backstopPeriod.Store(int64(time.Hour))
 		b, err := openBoard(nil, args[0])
 		if err != nil {
 			return err
@@ -349,6 +350,7 @@ const conformancePlayers = 7 // at most, in a case
 
 // TestConformance runs each case in one process and over several.
 func TestConformance(t *testing.T) {
+	noBackstop(t) // Here and in the players: every wake comes by itself.
 	path, root := filepath.Join(t.TempDir(), "board"), memDir(t)
 	b := must[*board](t)(openBoard(t, path))
 	var children []*child

@@ -205,8 +205,8 @@ func newHistory(capacity int, calls []*call) *history {
 			}
 		}
 	}
-	for _, c := range calls { // One that was killed when its function had seen the value: received, if nobody else has.
-		if c.kind == callRecvFunc && c.result == resultNone && len(c.values) > 0 {
+	for _, c := range calls { // One that was killed when its function was through: received, if nobody else has.
+		if c.kind == callRecvFunc && c.result == resultNone && c.out != 0 {
 			if _, ok := h.takers[c.values[0]]; !ok {
 				h.takers[c.values[0]] = source{c, 0}
 			}
@@ -772,6 +772,8 @@ func TestLinearModel(t *testing.T) {
 		{"killed: comes back", 2, true, "1 2 Send ok 1; 3 6 Recv killed; 4 5 TryRecv empty; 7 8 Recv ok 1"},
 		{"killed: two taken along", 2, false, "1 2 SendBatch ok 1 2; 3 5 Recv killed; 6 7 TryRecv empty"},
 		{"killed: a function takes nothing along", 2, false, "1 2 Send ok 1; 3 5 RecvFunc killed; 6 7 TryRecv empty"},
+		{"killed: a function in the middle", 2, false, "1 2 Send ok 1; 3 5 RecvFunc killed-inside 1; 6 7 TryRecv empty"},
+		{"killed: a function in the middle, and it comes back", 2, true, "1 2 Send ok 1; 3 5 RecvFunc killed-inside 1; 6 7 Recv ok 1"},
 		{"killed: a function that was through", 2, true, "1 2 Send ok 1; 3 5 RecvFunc killed 1; 6 7 TryRecv empty"},
 		{"killed: once more after a function", 2, true, "1 2 Send ok 1; 3 5 RecvFunc killed 1; 6 7 Recv ok 1"},
 		{"killed: closed", 2, true, "1 5 Close killed; 6 7 Send closed 1"},
@@ -820,11 +822,18 @@ func parseCalls(text string) (calls []*call, err error) {
 		if c.result == resultOK {
 			c.n = len(c.values)
 		}
+		inside := words[3] == "killed-inside"
+		if inside {
+			c.result, c.n = resultNone, 0
+		}
 		if c.result == resultNone {
 			c.killed, c.died = c.end, c.end
 		}
 		if strings.HasPrefix(words[2], "RecvFunc") && len(c.values) > 0 {
-			c.in, c.out = c.start, c.end
+			c.in = c.start
+			if !inside {
+				c.out = c.end
+			}
 		}
 		calls = append(calls, c)
 	}
