@@ -51,6 +51,7 @@
  * HALVES: a value is written in two steps.
  * TRYONE: with TRYRECV, only the last receiver uses TryRecv.
  * ROUNDS: more than a claim of a sender may ever go round.
+ * COUNTFULL: full is when there are C values, or somebody has a slot in hand.
  * INEXACT: full and empty are not compared with the truth, which makes fewer states. */
 #define HINTMASK 1 /* hintMask: the single roles bring their hint up every 2 positions */
 
@@ -160,6 +161,8 @@ inline measure() {
 #if RECEIVERS == 0
 	/* Nothing is freed out of order, so that it is the number that counts. */
 	isfull = isfull && mn == C;
+#elif defined(COUNTFULL)
+	isfull = isfull && (mn == C || ANY(WRITING) || ANY(READING));
 #endif
 #ifndef INEXACT
 	if
