@@ -327,8 +327,10 @@ func (r *ring) publish(pos uint64) verdict {
 const hintMask = 63
 
 // giveUp lets go of a claimed position without a value. Nothing to do for a single sender.
-func (r *ring) giveUp(pos uint64) bool {
-	return r.oneSender || r.makeHole(word(pos, r.me, stWriting))
+func (r *ring) giveUp(pos uint64) {
+	if !r.oneSender {
+		r.makeHole(word(pos, r.me, stWriting))
+	}
 }
 
 // claimRecv claims the lowest value there is. Passed is the first word, if any,
