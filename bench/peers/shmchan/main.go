@@ -1,0 +1,189 @@
+// Command shmchan is the bench's peer for this repository's library.
+//
+// Its mode is made of words: single or many (the roles), adaptive, spin or park (how it
+// waits), and create if the row open is to make and remove a channel each time.
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/shmchan/shmchan"
+	"github.com/shmchan/shmchan/bench/internal/contract"
+)
+
+func main() { contract.Main(setup) }
+
+func setup(a contract.Args) (func(*contract.Result) error, error) {
+	switch a.Size {
+	case 8:
+		return open[[1]uint64](a)
+	case 64:
+		return open[[8]uint64](a)
+	case 1024:
+		return open[[128]uint64](a)
+	case 65536:
+		return open[[8192]uint64](a)
+	}
+	return nil, fmt.Errorf("no values of %d bytes", a.Size)
+}
+
+func options(a contract.Args) []shmchan.Option {
+	o := []shmchan.Option{shmchan.WithDir(a.Dir), shmchan.WithCapacity(a.Cap)}
+	for _, word := range strings.Split(a.Mode, "-") {
+		switch word {
+		case "single":
+			o = append(o, shmchan.WithSingleSender(), shmchan.WithSingleReceiver())
+		case "spin":
+			o = append(o, shmchan.WithWait(shmchan.Spin))
+		case "park":
+			o = append(o, shmchan.WithWait(shmchan.Park))
+		}
+	}
+	return o
+}
+
+func open[T contract.Value](a contract.Args) (func(*contract.Result) error, error) {
+	if a.Row == contract.Open {
+		return opens[T](a)
+	}
+	out, in := "there", "there"
+	if a.Row == contract.PingPong && a.Role == contract.Send {
+		in = "back"
+	} else if a.Row == contract.PingPong {
+		out = "back"
+	}
+	var e end[T]
+	var err error
+	if a.Row == contract.PingPong || a.Role == contract.Send {
+		if e.s, err = shmchan.OpenSender[T](out, options(a)...); err != nil {
+			return nil, err
+		}
+	}
+	if a.Row == contract.PingPong || a.Role == contract.Recv {
+		if e.r, err = shmchan.OpenReceiver[T](in, options(a)...); err != nil {
+			return nil, err
+		}
+	}
+	return func(r *contract.Result) error { return contract.Work(a, e, r) }, nil
+}
+
+// opens measures Open and Detach, of a channel that others hold or of a new one.
+func opens[T contract.Value](a contract.Args) (func(*contract.Result) error, error) {
+	if strings.Contains(a.Mode, "create") {
+		return func(r *contract.Result) error {
+			return contract.Opens(a, r, func() error {
+				c, err := shmchan.Open[T]("new", options(a)...)
+				if err != nil {
+					return err
+				}
+				if err := c.Close(); err != nil { // The last to leave removes a closed channel.
+					return err
+				}
+				return c.Detach()
+			})
+		}, nil
+	}
+	held, err := shmchan.Open[T]("held", options(a)...)
+	if err != nil {
+		return nil, err
+	}
+	return func(r *contract.Result) error {
+		err := contract.Opens(a, r, func() error {
+			c, err := shmchan.Open[T]("held", options(a)...)
+			if err != nil {
+				return err
+			}
+			return c.Detach()
+		})
+		if err != nil {
+			return err
+		}
+		return held.Detach()
+	}, nil
+}
+
+// end has the hot loops as a user would write them; the bench's own would add a call
+// through an interface to each value.
+type end[T contract.Value] struct {
+	s *shmchan.Sender[T]
+	r *shmchan.Receiver[T]
+}
+
+func (e end[T]) Send(v *T) error { return e.s.Send(*v) }
+
+func (e end[T]) Recv(v *T) (err error) {
+	*v, err = e.r.Recv()
+	return err
+}
+
+func (e end[T]) SendN(n uint64) error {
+	var v T
+	for seq := range n {
+		contract.Mark(&v, 0, seq)
+		if err := e.s.Send(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e end[T]) RecvN(n uint64) error {
+	for seq := range n {
+		v, err := e.r.Recv()
+		if err != nil {
+			return err
+		}
+		if err := contract.Check(&v, seq); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e end[T]) Round(seq uint64) error {
+	var v T
+	contract.Mark(&v, 0, seq)
+	if err := e.s.Send(v); err != nil {
+		return err
+	}
+	v, err := e.r.Recv()
+	if err != nil {
+		return err
+	}
+	return contract.Check(&v, seq)
+}
+
+func (e end[T]) Pong(n uint64) error {
+	for seq := range n {
+		v, err := e.r.Recv()
+		if err != nil {
+			return err
+		}
+		if err := contract.Check(&v, seq); err != nil {
+			return err
+		}
+		if err := e.s.Send(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e end[T]) SendBatch(vs []T) error {
+	_, err := e.s.SendBatch(context.Background(), vs)
+	return err
+}
+
+func (e end[T]) RecvBatch(buf []T) (int, error) {
+	return e.r.RecvBatch(context.Background(), buf)
+}
+
+func (e end[T]) SendFunc(fill func(*T) error) error {
+	return e.s.SendFunc(context.Background(), fill)
+}
+
+func (e end[T]) RecvFunc(use func(*T) error) error {
+	return e.r.RecvFunc(context.Background(), use)
+}
