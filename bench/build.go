@@ -36,7 +36,7 @@ type builder struct {
 // howToGet says what Debian calls it.
 var howToGet = map[string]string{
 	"gcc": "apt-get install gcc libc6-dev", "g++": "apt-get install g++",
-	"cargo": "install Rust", "mvn": "apt-get install maven", "javac": "apt-get install default-jdk-headless",
+	"cargo": "install Rust with cargo (rustc 1.89 or later)", "mvn": "apt-get install maven", "javac": "apt-get install default-jdk-headless",
 	"java": "apt-get install default-jre-headless", "python3": "apt-get install python3",
 }
 
@@ -127,4 +127,44 @@ func buildC(file string, libraries ...string) func(context.Context, *builder) ([
 		})
 		return []string{to}, err
 	}
+}
+
+// buildRust compiles one package of peers/rust.
+func buildRust(name string) func(context.Context, *builder) ([]string, error) {
+	return func(ctx context.Context, b *builder) ([]string, error) {
+		from := filepath.Join(b.src, "peers", "rust")
+		to, err := b.once(name, from, nil, func(to string) error {
+			target := filepath.Join(b.dir, "cargo")
+			env := []string{"CARGO_TARGET_DIR=" + target}
+			if err := b.command(ctx, from, env, "cargo", "build", "--release", "--locked", "-p", name); err != nil {
+				return err
+			}
+			return os.Rename(filepath.Join(target, "release", name), to)
+		})
+		return []string{to}, err
+	}
+}
+
+// buildAeron gets the jar that the POM names and compiles the peer with it.
+func buildAeron(ctx context.Context, b *builder) ([]string, error) {
+	from := filepath.Join(b.src, "peers", "aeron")
+	to, err := b.once("aeron", from, nil, func(to string) error {
+		jars := filepath.Join(to, "jars")
+		err := b.command(ctx, from, nil, "mvn", "--batch-mode", "-q", "-f", filepath.Join(from, "pom.xml"),
+			"dependency:copy-dependencies", "-DoutputDirectory="+jars)
+		if err != nil {
+			return err
+		}
+		return b.command(ctx, from, nil, "javac", "-d", to, "-cp", filepath.Join(jars, "*"), "AeronPeer.java")
+	})
+	classes := to + string(filepath.ListSeparator) + filepath.Join(to, "jars", "*")
+	return []string{
+		"java", "--add-opens=java.base/jdk.internal.misc=ALL-UNNAMED", "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+		"-XX:-UsePerfData", "-cp", classes, "AeronPeer",
+	}, err
+}
+
+// runPython needs no build.
+func runPython(_ context.Context, b *builder) ([]string, error) {
+	return []string{"python3", filepath.Join(b.src, "peers", "python", "sockets.py")}, nil
 }

@@ -40,7 +40,7 @@ type flags struct {
 }
 
 func parseFlags() (f flags, err error) {
-	flag.BoolVar(&f.quick, "quick", false, "only prove that it runs: short, few rows, no peers that take long to build")
+	flag.BoolVar(&f.quick, "quick", false, "only prove that it runs: short, few rows, no peers that take long to build, unless -peers is given")
 	flag.BoolVar(&f.list, "list", false, "list rows and peers, and measure nothing")
 	flag.StringVar(&f.peers, "peers", "", "only the peers that match this regular expression")
 	flag.StringVar(&f.rows, "rows", "", "only the rows that match this regular expression, such as ^oneway/64")
@@ -103,7 +103,7 @@ func (f *flags) chosenRows() []row {
 func (f *flags) chosenPeers(rows []row) []*peer {
 	var peers []*peer
 	for _, p := range allPeers() {
-		if !f.wantP.MatchString(p.Name) || f.quick && p.program.long {
+		if !f.wantP.MatchString(p.Name) || f.quick && p.program.long && f.peers == "" {
 			continue
 		}
 		for _, r := range rows {

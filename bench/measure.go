@@ -3,6 +3,7 @@ package main
 // One measurement, and the run that is made of them.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,7 @@ type measurement struct {
 	P99       float64      `json:"p99,omitempty"`
 	P999      float64      `json:"p99_9,omitempty"`
 	Curve     [][2]float64 `json:"curve,omitempty"` // part of all, and what they are at most
+	Note      string       `json:"note,omitempty"`
 	Error     string       `json:"error,omitempty"`
 }
 
@@ -87,7 +89,7 @@ const (
 func (b *bench) yardstick(ctx context.Context) (float64, error) {
 	a := contract.Args{Row: contract.Line, Count: lineRuns, Size: 8, Cap: 1}
 	if b.quick {
-		a.Count = lineRuns / 20
+		a.Count = lineRuns / 100
 	}
 	recv, send := a, a
 	recv.Role, send.Role = contract.Recv, contract.Send
@@ -134,6 +136,7 @@ func gather(r row, parts []part, results []contract.Result) (m measurement, err 
 		start, end = min(start, result.Start), max(end, result.End)
 		cpu += result.CPU
 		took = max(took, result.Took)
+		m.Note = cmp.Or(m.Note, result.Note)
 		if len(result.Lat) > 0 && (r.Kind != contract.PingPong || parts[i].args.Role != contract.Recv) {
 			lat := sorted(result.Lat)
 			m.P50, m.P99, m.P999 = quantile(lat, 0.5), quantile(lat, 0.99), quantile(lat, 0.999)
@@ -194,6 +197,9 @@ func (b *bench) count(ctx context.Context, r row, p *peer) (uint64, error) {
 		return n, nil
 	}
 	n := uint64(8 * whole)
+	if r.Size > 1024 {
+		n = whole
+	}
 	switch r.Kind {
 	case contract.Idle:
 		return 1, nil

@@ -66,6 +66,17 @@ func allPeers() []*peer {
 		lib     = goProgram("shmchan")
 		channel = goProgram("channel")
 		kernel  = goProgram("kernel")
+		queues  = goProgram("queues")
+		shmipc  = goProgram("shmipc")
+		mangos  = goProgram("mangos")
+		python  = &program{name: "python", build: runPython, needs: []string{"python3"}}
+		mq      = &program{name: "mq", build: buildC("mq.cpp", "-lrt"), needs: []string{"g++"}}
+		boostMQ = &program{name: "boost_mq", build: buildC("boost_mq.cpp", "-lrt"), needs: []string{"g++"}, how: "apt-get install libboost-dev", long: true}
+		boostLF = &program{name: "boost_lockfree", build: buildC("boost_lockfree.cpp"), needs: []string{"g++"}, how: "apt-get install libboost-dev", long: true}
+		zmq     = &program{name: "zmq", build: buildC("zmq.cpp", "-lzmq"), needs: []string{"g++"}, how: "apt-get install libzmq3-dev"}
+		rings   = &program{name: "rings", build: buildRust("rings"), needs: []string{"cargo"}, long: true}
+		iceoryx = &program{name: "iceoryx2", build: buildRust("bench-iceoryx2"), needs: []string{"cargo"}, how: "it also needs libclang: apt-get install libclang-dev", long: true}
+		aeron   = &program{name: "aeron", build: buildAeron, needs: []string{"mvn", "javac", "java"}, long: true}
 	)
 	return []*peer{
 		{Name: floorRing, Mode: "ring", program: floor, rows: does(oneway, spin, batch, bursts),
@@ -110,5 +121,40 @@ func allPeers() []*peer {
 			Setting: "loopback, TCP_NODELAY as package net sets it"},
 		{Name: "TCP, bufio", Mode: "tcp-bufio", program: kernel, rows: does(oneway, batch),
 			Setting: "as Unix stream, bufio"},
+
+		{Name: "Python Unix stream", Mode: "unix", program: python, rows: does(oneway, park, batch, idle),
+			Setting: "sendall of each value; in batches, of a batch joined; recv_into"},
+		{Name: "Python TCP", Mode: "tcp", program: python, rows: does(oneway, park, batch, idle),
+			Setting: "the same over loopback, TCP_NODELAY"},
+		{Name: "shmipc-go", Mode: "flush1", program: shmipc, rows: does(oneway, park, batch, idle),
+			Setting: "v0.2.0, a flush for each value, in batches for each batch; memory in pieces of what is flushed; its sender kept within the capacity"},
+		{Name: "shmipc-go, a flush every 64", Mode: "flush64", program: shmipc, rows: does(oneway),
+			Setting: "the same, but a flush every 64 values"},
+		{Name: "nng (mangos)", Mode: "pair", program: mangos, rows: does(oneway, park, idle),
+			Setting: "mangos v3.4.2, PAIR over ipc, messages from its pool, queues of half the capacity at each side"},
+		{Name: "ZeroMQ", Mode: "pair", program: zmq, rows: does(oneway, park, idle),
+			Setting: "Debian's libzmq, PAIR over ipc, high-water marks of half the capacity at each side"},
+		{Name: "POSIX mq", Mode: "mq", program: mq, rows: does(oneway, park, many, idle, open),
+			Setting: "in C, mq_send and mq_receive; holds as many values as the system allows, at most 1024"},
+		{Name: "Boost message_queue", Mode: "mq", program: boostMQ, rows: does(oneway, park, many, idle, open),
+			Setting: "Boost.Interprocess, Debian's; waits in its own mutex and condition"},
+		{Name: "Boost spsc_queue", Mode: "spsc", program: boostLF, InProcess: true, rows: does(oneway, spin, batch),
+			Setting: "Boost.Lockfree, two threads that spin"},
+		{Name: "Boost queue", Mode: "queue", program: boostLF, InProcess: true, rows: does(oneway, spin, many),
+			Setting: "Boost.Lockfree, fixed in size; threads that spin, and yield where they share a CPU"},
+		{Name: "crossbeam-channel", Mode: "crossbeam", program: rings, InProcess: true, rows: does(oneway, spin, park, many, idle),
+			Setting: "0.5.17, bounded; try_send and try_recv in a loop where it spins, else send and recv"},
+		{Name: "rtrb", Mode: "rtrb", program: rings, InProcess: true, rows: does(oneway, spin, batch),
+			Setting: "0.4.1, two threads that spin; in batches by slices"},
+		{Name: "iceoryx2", Mode: "pubsub", program: iceoryx, rows: does(oneway, spin, park, inplace, idle),
+			Setting: "0.10.0, a publisher that waits when the subscriber's buffer is full; polled where it spins, else an event with each value"},
+		{Name: "Aeron IPC", Mode: "ipc", program: aeron, rows: does(oneway, spin, inplace), sizes: []int{8, 64, 1024},
+			Setting: "1.47.4, tryClaim and a busy poll, terms of 4 MiB (so it holds more than 1024 values); the media driver in the sender's process"},
+		{Name: "xsync MPMCQueue", Mode: "xsync-mpmc", program: queues, InProcess: true, rows: does(oneway, spin, many),
+			Setting: "v4.5.0, tried again after runtime.Gosched"},
+		{Name: "xsync SPSCQueue", Mode: "xsync-spsc", program: queues, InProcess: true, rows: does(oneway, spin),
+			Setting: "v4.5.0, tried again after runtime.Gosched"},
+		{Name: "Workiva RingBuffer", Mode: "workiva", program: queues, InProcess: true, rows: does(oneway, spin, many),
+			Setting: "go-datastructures v1.1.7; holds interfaces, so each value is an allocation"},
 	}
 }

@@ -155,6 +155,18 @@ func short2(f float64) string {
 	return fmt.Sprintf("%.2f", f)
 }
 
+// notes are what peers said beside their figures.
+func (r *report) notes(w row) []string {
+	var notes []string
+	for _, m := range r.All {
+		note := m.Peer + " " + m.Note
+		if m.Row == w.Name && m.Note != "" && !slices.Contains(notes, note) {
+			notes = append(notes, note)
+		}
+	}
+	return notes
+}
+
 func (r *report) text() string {
 	var b strings.Builder
 	for _, w := range r.Rows {
@@ -169,6 +181,9 @@ func (r *report) text() string {
 			fmt.Fprintln(t, "  "+strings.Join(l.cells(w), "\t"))
 		}
 		_ = t.Flush() // To memory.
+		for _, note := range r.notes(w) {
+			fmt.Fprintln(&b, "  "+note)
+		}
 		fmt.Fprintln(&b)
 	}
 	for _, m := range r.Missing {
@@ -210,6 +225,9 @@ CPU time that all processes burned for a value. (in-process) marks what does not
 				cells = append(cells, "")
 			}
 			fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
+		}
+		for _, note := range r.notes(w) {
+			fmt.Fprintf(&b, "\n%s.\n", note)
 		}
 	}
 	fmt.Fprintf(&b, "\n## The peers\n\n| peer | setting |\n|---|---|\n")

@@ -154,7 +154,8 @@ func serve(setup func(a Args) (func(r *Result) error, error)) error {
 		return err
 	}
 	fmt.Println("ready")
-	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+	in := bufio.NewReader(os.Stdin)
+	if _, err := in.ReadString('\n'); err != nil {
 		return fmt.Errorf("the runner is gone: %w", err)
 	}
 	var r Result
@@ -168,5 +169,11 @@ func serve(setup func(a Args) (func(r *Result) error, error)) error {
 	} else if err != nil {
 		return err
 	}
-	return json.NewEncoder(os.Stdout).Encode(r)
+	if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
+		return err
+	}
+	// Some transports still have values on their way when the sender is done, and lose
+	// them if it goes. So it stays until the runner has heard all.
+	_, _ = in.ReadString('\n')
+	return nil
 }

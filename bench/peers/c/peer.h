@@ -87,9 +87,10 @@ static struct {
 	int64_t *lat; /* touched before, so that no page is new while the clock runs */
 	size_t lats;
 	uint64_t (*got)[2];
+	char note[128]; /* what one should know beside the figure */
 } result;
 
-static void room_for(size_t lats)
+static void __attribute__((unused)) room_for(size_t lats)
 {
 	result.lat = (int64_t *)malloc((lats + 1) * sizeof *result.lat);
 	if (!result.lat)
@@ -126,6 +127,8 @@ static void answer(void)
 			printf("%s[%" PRIu64 ",%" PRIu64 "]", i ? "," : "", result.got[i][0], result.got[i][1]);
 		printf("]");
 	}
+	if (result.note[0])
+		printf(",\"note\":\"%s\"", result.note);
 	printf("}\n");
 	fflush(stdout);
 }
@@ -154,7 +157,7 @@ static inline void check(const uint64_t *v, size_t words, uint64_t seq)
 }
 
 /* Memory that the processes of a measurement share; zero at first. */
-static void *shared(const char *name, size_t bytes)
+static void __attribute__((unused)) *shared(const char *name, size_t bytes)
 {
 	char path[512];
 	snprintf(path, sizeof path, "%s/%s", args.dir, name);

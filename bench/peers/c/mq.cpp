@@ -1,0 +1,71 @@
+// The bench's peer for POSIX message queues. All wait in the kernel.
+#include "loops.hpp"
+
+#include <mqueue.h>
+#include <string>
+
+struct queue {
+	mqd_t q;
+
+	explicit queue(const char *end)
+	{
+		std::string name = std::string("/") + args.id + end;
+		struct mq_attr attr = {};
+		attr.mq_msgsize = args.size;
+		// The system allows few values (fs.mqueue.msg_max) and few bytes (ulimit -q) to
+		// those who may not raise the limits: so as many as it allows.
+		for (attr.mq_maxmsg = args.cap; attr.mq_maxmsg > 0; attr.mq_maxmsg /= 2) {
+			q = mq_open(name.c_str(), O_RDWR | O_CREAT, 0600, &attr);
+			if (q != (mqd_t)-1 || (errno != EINVAL && errno != EMFILE))
+				break;
+		}
+		if (q == (mqd_t)-1 || mq_getattr(q, &attr) < 0)
+			die("mq_open: %s", strerror(errno));
+		if ((uint64_t)attr.mq_maxmsg < args.cap)
+			snprintf(result.note, sizeof result.note, "has room for %ld values only, which the system's limits allow", attr.mq_maxmsg);
+	}
+
+	template <size_t W> void send(const value<W> &v)
+	{
+		if (mq_send(q, (const char *)v.w, sizeof v, 0) < 0)
+			die("mq_send: %s", strerror(errno));
+	}
+
+	template <size_t W> void recv(value<W> &v)
+	{
+		if (mq_receive(q, (char *)v.w, sizeof v, 0) < 0)
+			die("mq_receive: %s", strerror(errno));
+	}
+};
+
+template <size_t W> void run()
+{
+	queue there("there");
+	queue back = is(args.row, "pingpong") ? queue("back") : there;
+	work<W>(there, back);
+}
+
+/* Only what Open is for others: the queue is there, and another holds it. */
+static void opens()
+{
+	queue held("there");
+	room_for(args.count);
+	ready_and_go();
+	for (uint64_t i = 0; i < args.count; i++) {
+		int64_t began = now();
+		queue q("there");
+		mq_close(q.q);
+		result.lat[result.lats++] = now() - began;
+	}
+	result.count = args.count;
+	answer();
+}
+
+int main(int argc, char **argv)
+{
+	parse(argc, argv);
+	if (is(args.row, "open"))
+		opens();
+	else
+		WITH_SIZE(run);
+}
