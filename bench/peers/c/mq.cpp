@@ -4,6 +4,19 @@
 #include <mqueue.h>
 #include <string>
 
+/* fs.mqueue.msg_max, which counts for who may not raise it. */
+static long allowed()
+{
+	long most = 1;
+	FILE *f = fopen("/proc/sys/fs/mqueue/msg_max", "r");
+	if (f) {
+		if (fscanf(f, "%ld", &most) != 1)
+			most = 1;
+		fclose(f);
+	}
+	return most;
+}
+
 struct queue {
 	mqd_t q;
 
@@ -14,10 +27,11 @@ struct queue {
 		attr.mq_msgsize = args.size;
 		// The system allows few values (fs.mqueue.msg_max) and few bytes (ulimit -q) to
 		// those who may not raise the limits: so as many as it allows.
-		for (attr.mq_maxmsg = args.cap; attr.mq_maxmsg > 0; attr.mq_maxmsg /= 2) {
+		for (attr.mq_maxmsg = args.cap; attr.mq_maxmsg > 0;) {
 			q = mq_open(name.c_str(), O_RDWR | O_CREAT, 0600, &attr);
 			if (q != (mqd_t)-1 || (errno != EINVAL && errno != EMFILE))
 				break;
+			attr.mq_maxmsg = std::min(attr.mq_maxmsg / 2, allowed());
 		}
 		if (q == (mqd_t)-1 || mq_getattr(q, &attr) < 0)
 			die("mq_open: %s", strerror(errno));
