@@ -37,9 +37,11 @@ type picture struct {
 }
 
 const (
-	width, height = 28 * vg.Centimeter, 15 * vg.Centimeter
-	legendWidth   = 8 * vg.Centimeter
+	width, height = 30 * vg.Centimeter, 16 * vg.Centimeter
+	legendWidth   = 9 * vg.Centimeter
 )
+
+func init() { plot.DefaultFont.Variant = "Sans" } // Its widths are those of what browsers have instead.
 
 // at is the placement that a plot of these rows shows: the one with more measurements.
 func (r *report) at(rows []row) placement {
@@ -197,7 +199,7 @@ func (p picture) write(dir string) error {
 	g.Title.Text = p.title
 	g.Title.Padding = vg.Points(8)
 	g.X.Label.Text, g.Y.Label.Text = p.x, p.y
-	g.X.Tick.Marker, g.Y.Tick.Marker = p.xTicks, p.yTicks
+	g.X.Tick.Marker, g.Y.Tick.Marker = p.xTicks, apart{p.yTicks}
 	g.Y.Scale = plot.LogScale{}
 	if p.logX {
 		g.X.Scale = plot.LogScale{}
@@ -207,7 +209,8 @@ func (p picture) write(dir string) error {
 	g.Add(grid)
 	legend := plot.NewLegend()
 	legend.Top, legend.Left = true, true
-	legend.Padding = vg.Points(1.5)
+	legend.Padding = vg.Points(2)
+	legend.TextStyle.Font.Size = vg.Points(10)
 	legend.ThumbnailWidth = vg.Points(26)
 	low, high := math.Inf(1), 0.0
 	for _, s := range p.lines {
@@ -330,6 +333,19 @@ func only(values ...float64) plot.Ticker {
 	var ticks plot.ConstantTicks
 	for _, v := range values {
 		ticks = append(ticks, plot.Tick{Value: v, Label: fmt.Sprint(v)})
+	}
+	return ticks
+}
+
+// apart keeps the labels of the vertical axis from its marks.
+type apart struct{ plot.Ticker }
+
+func (a apart) Ticks(low, high float64) []plot.Tick {
+	ticks := a.Ticker.Ticks(low, high)
+	for i, t := range ticks {
+		if t.Label != "" {
+			ticks[i].Label += "  "
+		}
 	}
 	return ticks
 }

@@ -4,10 +4,13 @@ package main
 // is for people to see.
 
 import (
+	"cmp"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"flag"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -15,6 +18,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
+
+var plotsDir = flag.String("plots", "", "where TestFiles leaves its files, to be looked at")
 
 func madeUp() *report {
 	r := &report{Facts: facts{CPU: "a CPU"}, Rows: allRows(), Peers: allPeers(), Missing: []missingPeer{{"a peer", "needs what is not there"}}}
@@ -24,7 +29,7 @@ func madeUp() *report {
 				continue
 			}
 			for round := range 3 {
-				f := float64(i+1) * float64(10+round) * float64(w.Size)
+				f := math.Pow(1.4, float64(i)) * float64(10+round) * math.Sqrt(float64(w.Size)) * float64(1+w.Sides)
 				m := measurement{
 					Row: w.Name, Peer: p.Name, Round: round, Lines: []float64{100, 100}, Placement: near,
 					Count: 1, PerSecond: 1e9 / f, PerValue: f, CPU: 2 * f, CPUShare: f / 1e6,
@@ -32,7 +37,7 @@ func madeUp() *report {
 				if w.latency() {
 					m.P50, m.P99, m.P999 = f, 2*f, 3*f
 					for _, point := range curve(upTo(1000)) {
-						m.Curve = append(m.Curve, [2]float64{point[0], f + point[1]})
+						m.Curve = append(m.Curve, [2]float64{point[0], f + point[1]*point[1]/100})
 					}
 				}
 				r.All = append(r.All, m)
@@ -43,7 +48,7 @@ func madeUp() *report {
 }
 
 func TestFiles(t *testing.T) {
-	dir := t.TempDir()
+	dir := cmp.Or(*plotsDir, t.TempDir())
 	r := madeUp()
 	require.NoError(t, r.write(dir))
 
