@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"image/color"
@@ -268,21 +269,20 @@ func save(path string, g *plot.Plot, legend *plot.Legend) error {
 	c := vgsvg.New(width, height)
 	all := draw.New(c)
 	all.SetColor(color.White)
-	all.Fill(all.Rectangle.Path())
+	all.Fill(all.Path())
 	side := vg.Length(0)
 	if legend != nil {
 		side = legendWidth
 		legend.Draw(draw.Crop(all, width-legendWidth+vg.Points(6), 0, 0, -vg.Points(28)))
 	}
 	g.Draw(draw.Crop(all, vg.Points(6), -side, vg.Points(4), -vg.Points(6)))
-	f, err := os.Create(path)
-	if err != nil {
+	var svg bytes.Buffer
+	if _, err := c.WriteTo(&svg); err != nil {
 		return err
 	}
-	if _, err := c.WriteTo(f); err != nil {
-		return err
-	}
-	return f.Close()
+	// Not everybody has the font by that name.
+	named := bytes.ReplaceAll(svg.Bytes(), []byte("font-family:Liberation Sans"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif"))
+	return os.WriteFile(path, named, 0o644)
 }
 
 // burned shows the CPU time of a value one way: a mark a peer, the least on top.

@@ -64,7 +64,6 @@ func (t *tail) String() string {
 type runner struct {
 	launch *launcher
 	limit  time.Duration // for one measurement
-	count  int
 }
 
 // memory is where the directories lie, if it is there.

@@ -131,10 +131,10 @@ type Result struct {
 	Wrong string      `json:"wrong,omitempty"` // a value that was not the next one; nothing else counts then
 }
 
-// Wrong is the error of a value that was lost, doubled, torn or out of order.
-type Wrong struct{ What string }
+// WrongError is the error of a value that was lost, doubled, torn or out of order.
+type WrongError struct{ What string }
 
-func (w *Wrong) Error() string { return w.What }
+func (w *WrongError) Error() string { return w.What }
 
 // Main is the main function of a peer. Setup connects; what it returns does the work.
 func Main(setup func(a Args) (work func(r *Result) error, err error)) {
@@ -164,7 +164,7 @@ func serve(setup func(a Args) (func(r *Result) error, error)) error {
 	err = work(&r)
 	r.End = Now()
 	r.CPU = CPUTime() - began
-	if w, ok := err.(*Wrong); ok { //nolint:errorlint // It is never wrapped: nobody may add to it.
+	if w, ok := err.(*WrongError); ok { //nolint:errorlint // It is never wrapped: nobody may add to it.
 		r = Result{Wrong: w.What}
 	} else if err != nil {
 		return err

@@ -429,7 +429,7 @@ func addGot(a, b [][2]uint64) [][2]uint64 {
 
 // Fail ends the process from a goroutine whose error nobody waits for.
 func Fail(err error) {
-	var w *Wrong
+	var w *WrongError
 	if errors.As(err, &w) {
 		fmt.Printf("{\"wrong\":%q}\n", w.What)
 	}

@@ -36,7 +36,7 @@ func Check[T Value](v *T, seq uint64) error {
 }
 
 func wrong(w []uint64, seq uint64) error {
-	return &Wrong{fmt.Sprintf("value %#x..%#x where %#x was next", w[0], w[len(w)-1], seq)}
+	return &WrongError{fmt.Sprintf("value %#x..%#x where %#x was next", w[0], w[len(w)-1], seq)}
 }
 
 // words and Bytes show a value for what it is. No type parameter is indexed in the hot
@@ -66,14 +66,14 @@ func NewAudit(senders int) *Audit {
 func (a *Audit) take(w []uint64) (done bool, err error) {
 	from, seq := w[0]>>seqBits, w[0]&seqMask
 	if w[len(w)-1] != w[0] || from >= uint64(len(a.next)) {
-		return false, &Wrong{fmt.Sprintf("value %#x..%#x is not whole", w[0], w[len(w)-1])}
+		return false, &WrongError{fmt.Sprintf("value %#x..%#x is not whole", w[0], w[len(w)-1])}
 	}
 	if seq == Pill {
 		a.pills++
 		return a.pills == len(a.next), nil
 	}
 	if seq < a.next[from] {
-		return false, &Wrong{fmt.Sprintf("value %d of sender %d where it had come to %d", seq, from, a.next[from])}
+		return false, &WrongError{fmt.Sprintf("value %d of sender %d where it had come to %d", seq, from, a.next[from])}
 	}
 	a.next[from] = seq + 1
 	a.got[from][0]++

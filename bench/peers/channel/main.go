@@ -46,7 +46,7 @@ func (e end[T]) Recv(v *T) error {
 	return nil
 }
 
-func (e end[T]) SendN(n uint64) error {
+func (e end[T]) SendN(n uint64) error { //nolint:unparam // contract.Fast has it so.
 	var v T
 	for seq := range n {
 		contract.Mark(&v, 0, seq)

@@ -30,18 +30,19 @@ func setup(a contract.Args) (func(*contract.Result) error, error) {
 }
 
 func within[T contract.Value](a contract.Args) (func(*contract.Result) error, error) {
-	make, ok := map[string]func() contract.Queue[T]{
+	makers := map[string]func() contract.Queue[T]{
 		"xsync-mpmc": func() contract.Queue[T] { return polled[T]{xsync.NewMPMCQueue[T](a.Cap)} },
 		"xsync-spsc": func() contract.Queue[T] { return polled[T]{xsync.NewSPSCQueue[T](a.Cap)} },
 		"workiva":    func() contract.Queue[T] { return ring[T]{queue.NewRingBuffer(uint64(a.Cap))} },
-	}[a.Mode]
+	}
+	fresh, ok := makers[a.Mode]
 	if !ok {
 		return nil, fmt.Errorf("no mode %q", a.Mode)
 	}
-	there := make()
+	there := fresh()
 	back := there
 	if a.Row == contract.PingPong {
-		back = make()
+		back = fresh()
 	}
 	left, right := pair[T]{there, back}, pair[T]{back, there}
 	return func(r *contract.Result) error { return contract.Within(a, left, right, r) }, nil
