@@ -96,8 +96,8 @@ fn run<const W: usize>(a: &Args) {
         within(a, vec![left, Rtrb { out: Some(q), back: Some(c) }]);
         return;
     }
-    let (out, there) = bounded(a.cap);
-    let (other, back) = bounded(a.cap);
+    let (out, there) = bounded::<[u64; W]>(a.cap);
+    let (other, back) = bounded::<[u64; W]>(a.cap);
     let spin = a.row == "oneway" || a.wait == "spin";
     let mut ends = Vec::new();
     for _ in 0..a.senders {
