@@ -108,7 +108,7 @@ type ring struct {
 
 	ctl    *control
 	rv     *[maxPeers]atomic.Uint32 // rendezvous: who waits to receive, see rendezvous.go
-	onPass func()                   // for tests: called when claimRecv has stepped past a slot in somebody's hands
+	onPass func()                   // for tests: called when a receiver's look has stepped past a slot in somebody's hands
 
 	// Where the single roles stand. Written by that role only.
 	ownTail uint64
@@ -469,25 +469,28 @@ func (r *ring) walk(start uint64, f func(pos, w uint64) (more bool)) (end uint64
 }
 
 // nothingToTake makes sure that there was a moment at which nothing could be
-// taken, after claimRecv was blocked. With at most one slot in hand claimRecv's own
-// look was such a moment; with more it looks twice: what was the same both times
-// was so in between, for a slot comes back to the same word only by being given
-// back, and that is counted.
+// taken, after claimRecv was blocked. With nothing in hand the end of a look is such a
+// moment, and with just the last position its middle. Else it looks twice: what was the
+// same both times was so in between, for a slot comes back to the same word only by
+// being given back, and that is counted.
 func (r *ring) nothingToTake() bool {
 	var last, lastBacks uint64
 	for round := 0; ; round++ {
 		backs := r.ctl.givenBack.Load()
-		sum, held, found := uint64(14695981039346656037), 0, false // FNV's offset basis and prime
-		r.walk(r.recvFrom(), func(_, w uint64) bool {
+		sum, held, next, found := uint64(14695981039346656037), 0, uint64(0), false // FNV's offset basis and prime
+		end, _ := r.walk(r.recvFrom(), func(p, w uint64) bool {
 			found = wordState(w) == stFull
-			held++
+			held, next = held+1, (p+1)&posMask
 			sum = bits.RotateLeft64((sum^w)*1099511628211, 29)
+			if r.onPass != nil {
+				r.onPass()
+			}
 			return !found
 		})
 		switch {
 		case found:
 			return false
-		case held <= 1, round > 0 && sum == last && backs == lastBacks && backs == r.ctl.givenBack.Load():
+		case held == 0, held == 1 && end == next, round > 0 && sum == last && backs == lastBacks && backs == r.ctl.givenBack.Load():
 			return true
 		case round == 1<<16:
 			return true // Only somebody who scribbles on the words gets here.

@@ -202,6 +202,32 @@ func TestNothingToTake(t *testing.T) {
 	require.NoError(t, h.recvEnd(inHand[2]))
 }
 
+// Empty is true: while a look is past the first slot in somebody's hands, that value is given
+// back, and then the one behind it is received. At every moment there was one.
+func TestOneInHandIsNotEmpty(t *testing.T) {
+	for _, capacity := range []int{2, 3, 8} {
+		ch := openTest[int64](t, WithCapacity(capacity), withStart(1<<posBits-1))
+		h := ch.Sender.h
+		require.NoError(t, ch.Send(0))
+		require.NoError(t, ch.Send(1))
+		first, err := h.recvBegin(forever)
+		require.NoError(t, err)
+		second := (first + 1) & posMask
+		h.onPass = func() {
+			h.onPass = nil
+			h.recvAbort(first)
+			// A claim that had looked at the first before that.
+			require.True(t, h.slot(second).CompareAndSwap(word(second, h.full, stFull), word(second, h.me, stReading)))
+			require.NoError(t, h.recvEnd(second))
+		}
+		require.False(t, h.nothingToTake())
+		require.Nil(t, h.onPass)
+		v, err := ch.TryRecv()
+		require.NoError(t, err)
+		require.Zero(t, v)
+	}
+}
+
 // A word that somebody overwrites while its slot is in hand is found out, and said to be corrupt.
 func TestOverwrittenInHand(t *testing.T) {
 	for name, opts := range kinds {

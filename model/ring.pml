@@ -803,11 +803,18 @@ proctype receiver(byte id) {
 			pc = R_HEAD; p = 0; k = 0; h = 0; b0 = 0; lastb = 0; lastk = 0; round = 0; same = 0; k = 0; CLEARSEEN
 		:: DIST(POS(w), p) == 0 && (STATE(w) == WRITING || STATE(w) == READING || STATE(w) == HOLE) ->
 			same = same && k < N && seen[k%N] == w; seen[k%N] = w; k++;
-			p = ADD(p, 1)
+			p = ADD(p, 1); h = p
 		:: else ->
 			if
+#ifdef M_ONEINHAND
+			/* a mutant: also if the one in hand is not the last, as the code had it */
 			:: k <= 1 -> pc = R_EMPTY
-			:: k > 1 && round && same && k == lastk && b0 == lastb -> pc = R_BACKS2
+			:: k > 1 && round
+#else
+			:: k == 0 || k == 1 && p == h -> pc = R_EMPTY
+			:: !(k == 0 || k == 1 && p == h) && round
+#endif
+				  && same && k == lastk && b0 == lastb -> pc = R_BACKS2
 			:: else ->
 #ifdef M_TAKEONCE
 				pc = R_EMPTY
@@ -815,7 +822,7 @@ proctype receiver(byte id) {
 				pc = R_BACKS
 #endif
 			fi;
-			round = 1; lastk = k; lastb = b0; p = 0; k = 0; same = 0
+			round = 1; lastk = k; lastb = b0; p = 0; k = 0; h = 0; same = 0
 		fi)
 	STEP(R_BACKS2, pc = (backs == b0 -> R_EMPTY : R_BACKS))
 	/* ErrEmpty: there was a moment at which there was nothing to take */
