@@ -27,7 +27,10 @@ type side struct {
 	role uint64 // peerSends or peerReceives
 	lock int    // the lock of the single role
 
-	refs     atomic.Int64 // calls under way, less detachedBias once detached
+	alone bool          // a single role, whose own calls are counted by busy and not by refs
+	busy  atomic.Uint64 // alone: its calls under way
+	refs  atomic.Int64  // calls under way, less detachedBias once detached
+
 	detached atomic.Bool
 	finished atomic.Bool
 
@@ -64,7 +67,43 @@ func (s *side) enter() bool {
 
 // leave ends a call; the last one out lets go.
 func (s *side) leave() {
-	if s.refs.Add(-1) == -detachedBias {
+	if s.refs.Add(-1) == -detachedBias && s.busy.Load() == 0 {
+		s.finish()
+	}
+}
+
+// begin is enter for a call that sends or receives. The calls of a single role come one at a
+// time and need no fence: the call raises busy and then looks for detached, while detach
+// raises detached, has all threads pass a fence and then looks at busy. One of the two sees the other
+// (model/detach.pml).
+func (s *side) begin() bool {
+	if !s.alone {
+		return s.enter()
+	}
+	storeRelease(&s.busy, s.busy.Load()+1)
+	if !s.detached.Load() {
+		return true
+	}
+	s.end()
+	return false
+}
+
+// end is leave for begin.
+func (s *side) end() {
+	if !s.alone {
+		s.leave()
+		return
+	}
+	storeRelease(&s.busy, s.busy.Load()-1)
+	if s.detached.Load() {
+		s.endLast()
+	}
+}
+
+// endLast lets go if the call that has just ended was the last one.
+func (s *side) endLast() {
+	s.busy.Add(0) // A fence: who leaves sees our busy, or we see its refs.
+	if s.refs.Load() == -detachedBias && s.busy.Load() == 0 {
 		s.finish()
 	}
 }
@@ -74,7 +113,10 @@ func (s *side) detach() error {
 		return s.h.errs.detached
 	}
 	s.h.wakeLocal(s, true)
-	if s.refs.Add(-detachedBias) == -detachedBias {
+	if s.alone {
+		fence() // Before anybody may find that he is the last one.
+	}
+	if s.refs.Add(-detachedBias) == -detachedBias && s.busy.Load() == 0 {
 		s.finish()
 	}
 	return nil
@@ -271,6 +313,7 @@ func (h *handle) join(roles uint64) error {
 		if h.info.flags&r.flag == 0 {
 			continue
 		}
+		r.s.alone = !raceEnabled && h.info.capacity > 0
 		if ok, err := h.locks.tryLock(r.s.lock); err != nil {
 			return h.fail("lock its single role", err)
 		} else if !ok {
@@ -281,7 +324,7 @@ func (h *handle) join(roles uint64) error {
 	if err := h.attach(roles); err != nil {
 		return err
 	}
-	h.ownTail, h.ownHead = h.tailHint(), h.headHint()
+	h.startSingle()
 	h.race = newRaceState(h.info.id, h.n)
 	if err := h.startBell(); err != nil {
 		return h.fail("make a doorbell in "+h.opts.dir, err)

@@ -110,9 +110,16 @@ type ring struct {
 	rv     *[maxPeers]atomic.Uint32 // rendezvous: who waits to receive, see rendezvous.go
 	onPass func()                   // for tests: called when a receiver's look has stepped past a slot in somebody's hands
 
+	prefetches
+
 	// Where the single roles stand. Written by that role only.
+	_       [64]byte
 	ownTail uint64
+	ownRoom uint64 // below it there was room when ownTail was last told to others
+	_       [64]byte
 	ownHead uint64
+	ownLast uint64 // below it all was claimed when ownHead was last told to others
+	_       [64]byte
 }
 
 func (r *ring) slot(pos uint64) *atomic.Uint64 {

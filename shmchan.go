@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // Sender is the sending side of a channel, as chan<- T. Many goroutines may use
@@ -94,15 +95,26 @@ func (s *Sender[T]) SendContext(ctx context.Context, v T) error { return s.send(
 
 func (s *Sender[T]) send(ctx context.Context, v *T) error {
 	h := s.h
-	if !h.send.enter() {
+	if !h.send.begin() {
 		return h.errs.detached
+	}
+	if ctx == nil && h.send.alone {
+		if slot, ok := h.nextFree(); ok {
+			s.put(unsafe.Add(slot, valueOffset), v)
+			err := h.sendAlone(slot)
+			if err == nil && h.anyWaiting(receiving) {
+				h.wakeOne(receiving)
+			}
+			h.send.end()
+			return err
+		}
 	}
 	pos, err := h.sendBegin(ctx)
 	if err == nil {
 		s.put(h.value(pos), v)
 		err = h.sendEnd(ctx, pos)
 	}
-	h.send.leave()
+	h.send.end()
 	return err
 }
 
@@ -110,10 +122,10 @@ func (s *Sender[T]) send(ctx context.Context, v *T) error {
 // receiver that waits. Else it fails with ErrFull.
 func (s *Sender[T]) TrySend(v T) error {
 	h := s.h
-	if !h.send.enter() {
+	if !h.send.begin() {
 		return h.errs.detached
 	}
-	defer h.send.leave()
+	defer h.send.end()
 	if h.rendezvous {
 		pos, receiver, err := h.matchBegin()
 		if err != nil {
@@ -134,15 +146,26 @@ func (s *Sender[T]) TrySend(v T) error {
 // less often than as many Sends would. If it fails, the first n were sent and no other.
 func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 	h := s.h
-	if !h.send.enter() {
+	if !h.send.begin() {
 		return 0, h.errs.detached
 	}
-	defer h.send.leave()
+	defer h.send.end()
 	quiet := 0 // published, and nobody woken for it yet
 	defer func() { h.wakeFor(receiving, quiet) }()
 	for n < len(vs) {
 		if ctx != nil && ctx.Err() != nil {
 			return n, ctx.Err()
+		}
+		if h.send.alone {
+			if slot, ok := h.nextFree(); ok {
+				s.put(unsafe.Add(slot, valueOffset), &vs[n])
+				if err = h.sendAlone(slot); err != nil {
+					return n, err
+				}
+				quiet++
+				n++
+				continue
+			}
 		}
 		var pos uint64
 		if quiet > 0 {
@@ -177,10 +200,10 @@ func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 // round to the slot that fill holds.
 func (s *Sender[T]) SendFunc(ctx context.Context, fill func(v *T) error) error {
 	h := s.h
-	if !h.send.enter() {
+	if !h.send.begin() {
 		return h.errs.detached
 	}
-	defer h.send.leave()
+	defer h.send.end()
 	pos, err := h.sendBegin(ctx)
 	if err != nil {
 		return err
@@ -215,14 +238,27 @@ func (r *Receiver[T]) RecvContext(ctx context.Context) (T, error) { return r.rec
 
 func (r *Receiver[T]) receive(ctx context.Context) (v T, err error) {
 	h := r.h
-	if !h.recv.enter() {
+	if !h.recv.begin() {
 		return v, h.errs.detached
+	}
+	if ctx == nil && h.recv.alone {
+		if slot, ok := h.nextFull(); ok {
+			ok = r.get(unsafe.Add(slot, valueOffset), &v)
+			if err = h.recvAlone(slot); err == nil {
+				h.wakeAfterFree()
+				if !ok {
+					err = r.badBool((h.ownHead - 1) & posMask)
+				}
+			}
+			h.recv.end()
+			return v, err
+		}
 	}
 	pos, err := h.recvBegin(ctx)
 	if err == nil {
 		err = r.take(pos, &v)
 	}
-	h.recv.leave()
+	h.recv.end()
 	return v, err
 }
 
@@ -247,14 +283,14 @@ func (r *Receiver[T]) badBool(pos uint64) error {
 // TryRecv receives a value if that needs no waiting, else it fails with ErrEmpty.
 func (r *Receiver[T]) TryRecv() (v T, err error) {
 	h := r.h
-	if !h.recv.enter() {
+	if !h.recv.begin() {
 		return v, h.errs.detached
 	}
 	pos, err := h.tryRecvBegin()
 	if err == nil {
 		err = r.take(pos, &v)
 	}
-	h.recv.leave()
+	h.recv.end()
 	return v, err
 }
 
@@ -262,10 +298,10 @@ func (r *Receiver[T]) TryRecv() (v T, err error) {
 // len(buf) in all, and says how many. If it fails, the first n were received all the same.
 func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error) {
 	h := r.h
-	if !h.recv.enter() {
+	if !h.recv.begin() {
 		return 0, h.errs.detached
 	}
-	defer h.recv.leave()
+	defer h.recv.end()
 	if len(buf) == 0 {
 		return 0, nil
 	}
@@ -301,7 +337,23 @@ func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error)
 		if !ok {
 			return n, r.badBool(pos)
 		}
-		if n++; n == len(buf) {
+		n++
+		for h.recv.alone && n < len(buf) {
+			slot, full := h.nextFull()
+			if !full {
+				break
+			}
+			ok := r.get(unsafe.Add(slot, valueOffset), &buf[n])
+			if err := h.recvAlone(slot); err != nil {
+				return n, err
+			}
+			freed++
+			if !ok {
+				return n, r.badBool((h.ownHead - 1) & posMask)
+			}
+			n++
+		}
+		if n == len(buf) {
 			return n, nil
 		}
 		var v verdict
@@ -317,10 +369,10 @@ func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error)
 // or the process dies, it goes to another Recv, later than it would have come.
 func (r *Receiver[T]) RecvFunc(ctx context.Context, use func(v *T) error) error {
 	h := r.h
-	if !h.recv.enter() {
+	if !h.recv.begin() {
 		return h.errs.detached
 	}
-	defer h.recv.leave()
+	defer h.recv.end()
 	pos, err := h.recvBegin(ctx)
 	if err != nil {
 		return err

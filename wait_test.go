@@ -563,3 +563,61 @@ func TestDetachAgainstEverything(t *testing.T) {
 		require.NoError(t, other.Detach())
 	}
 }
+
+// TestDetachAgainstSingleRoles is the same for roles whose calls are counted without a fence: nobody is in the
+// middle of one when the memory goes, also where it is nested or waits, and nobody is waited for who is not.
+func TestDetachAgainstSingleRoles(t *testing.T) {
+	for name, f := range map[string]func(){"membarrier": fenceThreads, "stop the world": stopTheWorld} {
+		t.Run(name, func(t *testing.T) {
+			defer func(old func()) { fence = old }(fence)
+			fence = f
+			detachAgainstSingleRoles(t)
+		})
+	}
+}
+
+func detachAgainstSingleRoles(t *testing.T) {
+	rnd := testRand(t)
+	for began := time.Now(); time.Since(began) < time.Second; {
+		ch := openTest[int64](t, WithCapacity(1+rnd.IntN(3)), WithSingleSender(), WithSingleReceiver(),
+			WithWait([]Wait{Adaptive, Park, Spin}[rnd.IntN(3)]))
+		h, nothing := ch.Sender.h, make([]int64, 5)
+		var wg sync.WaitGroup
+		loop := func(calls ...func() error) {
+			wg.Go(func() {
+				for i := 0; ; i++ {
+					err := calls[i%len(calls)]()
+					if errors.Is(err, ErrDetached) {
+						return
+					}
+					if err != nil && !errors.Is(err, ErrFull) && !errors.Is(err, ErrEmpty) && !errors.Is(err, ErrBusy) {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		loop(func() error { return ch.Send(1) }, func() error { return ch.TrySend(1) },
+			func() error { return ch.SendFunc(t.Context(), func(*int64) error { return ch.Send(1) }) },
+			func() error { _, err := ch.SendBatch(t.Context(), nothing); return err })
+		loop(func() error { _, err := ch.Recv(); return err }, func() error { _, err := ch.TryRecv(); return err },
+			func() error {
+				return ch.RecvFunc(t.Context(), func(*int64) error { _, err := ch.TryRecv(); return err })
+			},
+			func() error { _, err := ch.RecvBatch(t.Context(), make([]int64, 5)); return err })
+		for range rnd.IntN(2000) {
+			pause()
+			if rnd.IntN(100) == 0 {
+				ch.Len()
+			}
+		}
+		require.NoError(t, ch.Detach())
+		ended := make(chan bool)
+		go func() { wg.Wait(); close(ended) }()
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Second):
+			t.Fatal("somebody did not come back from Detach")
+		}
+		require.True(t, h.released, "the last one out lets go")
+	}
+}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package shmchan
+
+// fenceThreads is fence.
+func fenceThreads() { stopTheWorld() }

@@ -1,0 +1,10 @@
+#include "textflag.h"
+
+// func pause()
+TEXT ·pause(SB), NOSPLIT, $0-0
+	PAUSE
+	RET
+
+// func prefetchWrite(p unsafe.Pointer): not every 32-bit processor knows PREFETCHW.
+TEXT ·prefetchWrite(SB), NOSPLIT, $0-4
+	RET

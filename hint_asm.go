@@ -1,0 +1,17 @@
+//go:build amd64 || 386 || arm64
+
+package shmchan
+
+// Hints to the processor. Nothing counts on them.
+
+import "unsafe"
+
+// pause says that this is a waiting loop.
+//
+//go:noescape
+func pause()
+
+// prefetchWrite asks for the cache line at p and the one behind it, to be written.
+//
+//go:noescape
+func prefetchWrite(p unsafe.Pointer)

@@ -1,0 +1,11 @@
+//go:build !amd64 && !386 && !arm64
+
+package shmchan
+
+// Hints to the processor, where Go has no word for them.
+
+import "unsafe"
+
+func pause() {}
+
+func prefetchWrite(unsafe.Pointer) {}

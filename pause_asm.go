@@ -1,8 +1,0 @@
-//go:build amd64 || 386 || arm64
-
-package shmchan
-
-// pause tells the processor that this is a waiting loop.
-//
-//go:noescape
-func pause()

@@ -1,0 +1,8 @@
+//go:build !amd64 || race
+
+package shmchan
+
+import "sync/atomic"
+
+// storeRelease stores v after everything that comes before it in the program.
+func storeRelease(p *atomic.Uint64, v uint64) { p.Store(v) }
