@@ -4,6 +4,7 @@ package shmchan
 // who was woken owes the next. Each of these tests is here because a mutant passed all the others.
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -225,6 +226,97 @@ func TestOneInHandIsNotEmpty(t *testing.T) {
 		v, err := ch.TryRecv()
 		require.NoError(t, err)
 		require.Zero(t, v)
+	}
+}
+
+// How often nothingToTake looks: once where the one in hand is the last, twice where several are, and again
+// if a word has changed in between, or was given back and taken again.
+func TestNothingToTakeLooksAgain(t *testing.T) {
+	ch := openTest[int64](t, WithCapacity(8))
+	h := ch.Sender.h
+	var inHand []uint64
+	take := func() {
+		require.NoError(t, ch.Send(1))
+		pos, err := h.recvBegin(forever)
+		require.NoError(t, err)
+		inHand = append(inHand, pos)
+	}
+	passed := func(on func(n int)) (n int) {
+		h.onPass = func() { n++; on(n) }
+		defer func() { h.onPass = nil }()
+		require.True(t, h.nothingToTake())
+		return n
+	}
+	nothing := func(int) {}
+	require.Zero(t, passed(nothing))
+	take()
+	require.Equal(t, 1, passed(nothing))
+	take()
+	require.Equal(t, 4, passed(nothing))
+	require.Equal(t, 2+3+3, passed(func(n int) {
+		if n == 3 { // The second look finds another one in hand.
+			pos, v := h.claimSend()
+			require.Equal(t, claimed, v)
+			inHand = append(inHand, pos)
+		}
+	}))
+	again := inHand[0]
+	require.Equal(t, 4*3, passed(func(n int) {
+		if n == 4 { // The second look has seen the first word, which comes back as it was.
+			h.recvAbort(again)
+			require.True(t, h.slot(again).CompareAndSwap(word(again, h.full, stFull), word(again, h.me, stReading)))
+		}
+	}))
+	h.giveUp(inHand[2])
+	require.NoError(t, h.recvEnd(inHand[0]))
+	require.NoError(t, h.recvEnd(inHand[1]))
+}
+
+// The first flag from the start on is taken, and after the last the first.
+func TestTakeWaiter(t *testing.T) {
+	h := openTest[int64](t).Sender.h
+	flags := []int{3, 64, 70, 130, 255}
+	up := func() {
+		for _, i := range flags {
+			h.setWaiting(receiving, i)
+		}
+	}
+	for start, want := range map[int]int{0: 3, 3: 3, 4: 64, 65: 70, 70: 70, 71: 130, 131: 255, 255: 255, 128: 130} {
+		up()
+		i, ok := h.takeWaiter(receiving, start)
+		require.True(t, ok)
+		require.Equal(t, want, i, "from %d", start)
+	}
+	up()
+	for _, want := range []int{70, 130, 255, 3, 64} {
+		i, ok := h.takeWaiter(receiving, 66)
+		require.True(t, ok)
+		require.Equal(t, want, i)
+	}
+	_, ok := h.takeWaiter(receiving, 66)
+	require.False(t, ok)
+}
+
+// Single roles bring the shared hints up every 64 positions, on every way.
+func TestSingleRolesHints(t *testing.T) {
+	const start = 1<<posBits - 64
+	ways := map[string]func(*Chan[int64]) error{
+		"Send and Recv": func(ch *Chan[int64]) error { _, err := ch.Recv(); return errors.Join(ch.Send(1), err) },
+		"Try":           func(ch *Chan[int64]) error { _, err := ch.TryRecv(); return errors.Join(ch.TrySend(1), err) },
+	}
+	for name, once := range ways {
+		ch := openTest[int64](t, WithCapacity(128), WithSingleSender(), WithSingleReceiver(), withStart(start))
+		ctl := ch.Sender.h.ctl
+		require.NoError(t, ch.Send(0)) // So that a receive comes before the send of its round.
+		for i := range 62 {
+			require.NoError(t, once(ch))
+			require.Equal(t, uint64(start), ctl.tail.Load(), "%s, round %d", name, i)
+		}
+		require.NoError(t, once(ch))
+		require.Zero(t, ctl.tail.Load(), name)
+		require.Equal(t, uint64(start), ctl.head.Load(), name)
+		require.NoError(t, once(ch))
+		require.Zero(t, ctl.head.Load(), name)
 	}
 }
 
