@@ -1,6 +1,6 @@
 # The long forms of what `go test` and .ci/run do in short. Each shows how far it is.
 
-.PHONY: demo test ci model model-all instructions instructions-literal histories soak fuzz hostile foreign cover mutants
+.PHONY: demo test ci model model-all instructions instructions-literal histories soak fuzz hostile foreign cover mutants bench
 
 TIME ?= 10m
 SEED ?= 0
@@ -48,3 +48,6 @@ cover: # what the tests reach; fails below 90 %
 
 mutants: # break the ring and the recovery in every small way; -files, -only, -fast shorten it
 	GOWORK=off go -C tools run ./mutants
+
+bench: # beside the peers that can be built here
+	go run ./bench
