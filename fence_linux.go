@@ -2,7 +2,11 @@ package shmchan
 
 // membarrier(2), since Linux 4.14: a fence on behalf of the other threads of this process.
 
-import "golang.org/x/sys/unix"
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
 
 const ( // linux/membarrier.h
 	membarrierPrivate         = 1 << 3
@@ -19,7 +23,7 @@ func membarrier(cmd int) error {
 // fenceThreads is fence.
 func fenceThreads() {
 	err := membarrier(membarrierPrivate)
-	if err == unix.EPERM { // Not registered yet. That takes some milliseconds, once.
+	if errors.Is(err, unix.EPERM) { // Not registered yet. That takes some milliseconds, once.
 		if err = membarrier(membarrierRegisterPrivate); err == nil {
 			err = membarrier(membarrierPrivate)
 		}
