@@ -181,6 +181,8 @@ type handle struct {
 	bellMu sync.Mutex // guards bells
 	bells  map[int]ringer
 	rotor  atomic.Uint32
+
+	onPark func() // for tests: called before a call's flag goes up
 }
 
 // openHandle makes or attaches to a channel of the type described by l.

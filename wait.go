@@ -124,11 +124,14 @@ func (s *side) await(ctx context.Context, k waitKind, pos uint64) (woken bool, e
 	h.checkHolders(s.d)
 	w := waiters.Get().(*waiter)
 	w.kind, w.pos = k, pos
+	if h.onPark != nil {
+		h.onPark()
+	}
 	if !s.enqueue(w) {
 		waiters.Put(w)
 		return false, h.errs.detached
 	}
-	if h.ready(s.d, k, pos) {
+	if h.ready(s.d, k, pos) || s.deserted(k) {
 		woken = s.dequeue(w)
 		waiters.Put(w)
 		return woken, nil
@@ -147,6 +150,15 @@ func (s *side) await(ctx context.Context, k waitKind, pos uint64) (woken bool, e
 	}
 	waiters.Put(w)
 	return woken, err
+}
+
+// deserted says whether a call ends because the other side has gone. Asked with the flag
+// up, as who leaves takes his role down and then looks for flags.
+func (s *side) deserted(k waitKind) bool {
+	if !s.h.opts.disconnect || k == waitOutcome || s.h.anyLive(s.other()) {
+		return false
+	}
+	return s.d == sending || !s.h.somethingLeft()
 }
 
 // spin waits actively for as long as that has paid lately.

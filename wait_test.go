@@ -564,6 +564,40 @@ func TestDetachAgainstEverything(t *testing.T) {
 	}
 }
 
+// TestLastOneGone has the last of the other side leave when a call has looked whether anybody is there, and is
+// about to park: it is told, without the backstop.
+func TestLastOneGone(t *testing.T) {
+	noBackstop(t)
+	told := func(h *handle, other func() error, call func() error) {
+		h.onPark = func() {
+			h.onPark = nil
+			require.NoError(t, other())
+		}
+		result := make(chan error, 1)
+		go func() { result <- call() }()
+		select {
+		case err := <-result:
+			require.ErrorIs(t, err, ErrDisconnected)
+		case <-time.After(20 * time.Second):
+			t.Fatal("nobody has told the last one that it is")
+		}
+	}
+	for _, capacity := range []int{0, 1} {
+		ch := openTest[int64](t, WithCapacity(capacity))
+		dir := WithDir(ch.Sender.h.opts.dir)
+		r, err := OpenReceiver[int64]("test", dir, WithDisconnect())
+		require.NoError(t, err)
+		told(r.h, ch.Detach, func() error { _, err := r.Recv(); return err })
+		s, err := OpenSender[int64]("test", dir, WithDisconnect())
+		require.NoError(t, err)
+		if capacity > 0 {
+			require.NoError(t, s.Send(1)) // Full.
+		}
+		told(s.h, r.Detach, func() error { return s.Send(2) })
+		require.NoError(t, s.Detach())
+	}
+}
+
 // TestDetachAgainstSingleRoles is the same for roles whose calls are counted without a fence: nobody is in the
 // middle of one when the memory goes, also where it is nested or waits, and nobody is waited for who is not.
 func TestDetachAgainstSingleRoles(t *testing.T) {
