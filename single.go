@@ -20,7 +20,7 @@ type prefetches struct {
 }
 
 // prefetchBytes is how far ahead slots are asked for.
-var prefetchBytes = uintptr(1024)
+const prefetchBytes = uintptr(1024)
 
 func (r *ring) startSingle() {
 	r.ownTail, r.ownHead = r.tailHint(), r.headHint()
