@@ -98,7 +98,9 @@ func WithMode(mode fs.FileMode) Option {
 
 // WithSingleSender makes a channel that one handle at a time sends on, and one
 // goroutine at a time uses that handle's sending side: the fast path. A second
-// handle that would send is ErrBusy until the first detaches or dies.
+// handle that would send is ErrBusy until the first detaches or dies. Two goroutines that send at
+// the same time are a data race, which race builds report: values may be lost, and Detach
+// may take the memory away under one of them.
 func WithSingleSender() Option { return func(o *options) { o.oneSender = true } }
 
 // WithSingleReceiver is WithSingleSender for the receiving side.

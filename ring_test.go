@@ -311,6 +311,45 @@ func TestTakeWaiter(t *testing.T) {
 	require.False(t, ok)
 }
 
+// Between the look of a single role at its slot and what it does there the slot may have been sealed: then
+// nothing is sent. Or somebody has scribbled on it: then that is found out.
+func TestSingleRolesLookAgain(t *testing.T) {
+	open := func() *Chan[int64] {
+		return openTest[int64](t, WithCapacity(4), WithSingleSender(), WithSingleReceiver(), withStart(1<<posBits-1))
+	}
+	ch := open()
+	h := ch.Sender.h
+	slot, ok := h.nextFree()
+	require.True(t, ok)
+	require.NoError(t, ch.Close())
+	_, err := ch.Recv()
+	require.ErrorIs(t, err, ErrClosed)
+	require.ErrorIs(t, h.sendAlone(slot), ErrClosed)
+	_, err = ch.Recv()
+	require.ErrorIs(t, err, ErrClosed)
+	_, ok = h.nextFree()
+	require.False(t, ok, "closed")
+
+	for _, scribble := range []uint64{word(1<<posBits-1, 8, stReading), word(3, 8, stFull), ^uint64(0)} {
+		ch = open()
+		h = ch.Sender.h
+		require.NoError(t, ch.Send(7))
+		slot, ok = h.nextFull()
+		require.True(t, ok)
+		h.slot(h.ownHead).Store(scribble)
+		v := int64(1)
+		require.ErrorIs(t, ch.Receiver.takeAlone(slot, &v), ErrCorrupt)
+		require.Zero(t, v)
+
+		ch = open()
+		h = ch.Sender.h
+		slot, ok = h.nextFree()
+		require.True(t, ok)
+		h.slot(h.ownTail).Store(scribble)
+		require.ErrorIs(t, h.sendAlone(slot), ErrCorrupt)
+	}
+}
+
 // Single roles bring the shared hints up every 64 positions, on every way.
 func TestSingleRolesHints(t *testing.T) {
 	const start = 1<<posBits - 64

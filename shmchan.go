@@ -243,13 +243,8 @@ func (r *Receiver[T]) receive(ctx context.Context) (v T, err error) {
 	}
 	if ctx == nil && h.recv.alone {
 		if slot, ok := h.nextFull(); ok {
-			ok = r.get(unsafe.Add(slot, valueOffset), &v)
-			if err = h.recvAlone(slot); err == nil {
-				h.wakeAfterFree()
-				if !ok {
-					err = r.badBool((h.ownHead - 1) & posMask)
-				}
-			}
+			err = r.takeAlone(slot, &v)
+			h.wakeAfterFree()
 			h.recv.end()
 			return v, err
 		}
@@ -266,6 +261,22 @@ func (r *Receiver[T]) receive(ctx context.Context) (v T, err error) {
 func (r *Receiver[T]) take(pos uint64, v *T) error {
 	ok := r.get(r.h.value(pos), v)
 	if err := r.h.recvEnd(pos); err != nil {
+		var zero T
+		*v = zero
+		return err
+	}
+	if !ok {
+		return r.badBool(pos)
+	}
+	return nil
+}
+
+// takeAlone is take for a slot that nextFull has found, and wakes nobody.
+func (r *Receiver[T]) takeAlone(slot unsafe.Pointer, v *T) error {
+	h := r.h
+	pos := h.ownHead
+	ok := r.get(unsafe.Add(slot, valueOffset), v)
+	if err := h.recvAlone(slot); err != nil {
 		var zero T
 		*v = zero
 		return err
@@ -343,13 +354,9 @@ func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error)
 			if !full {
 				break
 			}
-			ok := r.get(unsafe.Add(slot, valueOffset), &buf[n])
-			if err := h.recvAlone(slot); err != nil {
-				return n, err
-			}
 			freed++
-			if !ok {
-				return n, r.badBool((h.ownHead - 1) & posMask)
+			if err := r.takeAlone(slot, &buf[n]); err != nil {
+				return n, err
 			}
 			n++
 		}
