@@ -123,6 +123,9 @@ func mainErr() error {
 	}
 	rows := f.chosenRows()
 	peers := f.chosenPeers(rows)
+	if len(peers) == 0 {
+		return errors.New("no peer has such a row: go run ./bench -list shows all rows and peers")
+	}
 	if f.list {
 		list(rows, peers)
 		return nil
