@@ -30,7 +30,6 @@ import (
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
 var benchSizes = []int{8, 64, 1024}
@@ -429,11 +428,10 @@ func init() {
 		if _, err := pin(spec.CPU); err != nil {
 			return out.Encode(benchAnswer{Skip: err.Error()})
 		}
-		word, unmap, err := lineWord(args[0])
+		word, err := lineWord(nil, args[0])
 		if err != nil {
 			return err
 		}
-		defer unmap()
 		var e benchEnds
 		if spec.Size > 0 {
 			if e, err = openEnds(spec, WithAttach()); err != nil {
@@ -486,20 +484,12 @@ func init() {
 
 const lineOver = 1<<64 - 1
 
-func lineWord(path string) (word *atomic.Uint64, unmap func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+func lineWord(t testing.TB, path string) (*atomic.Uint64, error) {
+	mem, err := sharedMemory(t, path, 4096)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	defer f.Close()
-	if err := f.Truncate(4096); err != nil {
-		return nil, nil, err
-	}
-	mem, err := unix.Mmap(int(f.Fd()), 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return nil, nil, err
-	}
-	return (*atomic.Uint64)(unsafe.Pointer(&mem[1024])), func() { _ = unix.Munmap(mem) }, nil
+	return (*atomic.Uint64)(unsafe.Pointer(&mem[1024])), nil
 }
 
 func returnVolleys(word *atomic.Uint64) {
@@ -535,10 +525,7 @@ func newMeter(b *testing.B) *meter {
 	}
 	m := &meter{b: b, dir: memDir(b), ended: make(chan int, 8)}
 	m.path = filepath.Join(m.dir, "line")
-	word, unmap, err := lineWord(m.path)
-	require.NoError(b, err)
-	b.Cleanup(unmap)
-	m.word = word
+	m.word = must[*atomic.Uint64](b)(lineWord(b, m.path))
 	return m
 }
 

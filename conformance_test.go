@@ -27,7 +27,6 @@ import (
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
 // item is a value that says who sent it.
@@ -55,20 +54,9 @@ const (
 
 func openBoard(t testing.TB, path string) (*board, error) {
 	size := int(unsafe.Sizeof([64]atomic.Int64{}) + unsafe.Sizeof([8 * boardSeqs]atomic.Int64{}))
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	mem, err := sharedMemory(t, path, size)
 	if err != nil {
 		return nil, err
-	}
-	defer f.Close()
-	if err := f.Truncate(int64(size)); err != nil {
-		return nil, err
-	}
-	mem, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return nil, err
-	}
-	if t != nil {
-		t.Cleanup(func() { _ = unix.Munmap(mem) })
 	}
 	return &board{(*[64]atomic.Int64)(unsafe.Pointer(&mem[0])), (*[8 * boardSeqs]atomic.Int64)(unsafe.Pointer(&mem[8*64]))}, nil
 }

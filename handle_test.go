@@ -21,6 +21,20 @@ func parked(t testing.TB, h *handle, n uint64) {
 	until(t, "parked", func() bool { return h.send.parks.Load()+h.recv.parks.Load() == n })
 }
 
+// relieve makes what one who is blocked in direction d waits for, and wakes nobody.
+func relieve(t testing.TB, h *handle, d direction) {
+	t.Helper()
+	if d == sending {
+		pos, err := h.recvBegin(forever)
+		require.NoError(t, err)
+		require.NoError(t, h.recvQuietly(pos))
+		return
+	}
+	pos, err := h.sendBegin(forever)
+	require.NoError(t, err)
+	require.NoError(t, h.sendQuietly(pos))
+}
+
 // A SendFunc that fails leaves space, and wakes a sender for it; a RecvFunc that fails leaves a value,
 // and wakes a receiver.
 func TestGivingUpWakes(t *testing.T) {
@@ -77,15 +91,7 @@ func TestCancelledPassesOn(t *testing.T) {
 		parked(t, second.Sender.h, 1)
 		// Make what they wait for, take the first one's flag down, and go no further.
 		h := ch.Sender.h
-		if d == sending {
-			pos, err := h.recvBegin(forever)
-			require.NoError(t, err)
-			require.NoError(t, h.recvQuietly(pos))
-		} else {
-			pos, err := h.sendBegin(forever)
-			require.NoError(t, err)
-			require.NoError(t, h.sendQuietly(pos))
-		}
+		relieve(t, h, d)
 		require.True(t, h.clearWaiting(d, first.Sender.h.idx))
 		cancel()
 		require.ErrorIs(t, <-cancelled, context.Canceled)

@@ -526,6 +526,20 @@ func places(segments []segment, sample int, rnd *rand.Rand) (all []place) {
 	return append(all, rest...)
 }
 
+// surveyed are the places of the operation at which it is to be met, by a survey.
+func (st *stage) surveyed(r *row, rnd *rand.Rand) []place {
+	segments := st.survey()
+	for _, s := range segments {
+		r.instructions += s.steps
+	}
+	sample := -1
+	if *instructions != "literal" && r.instructions > shortOperation {
+		sample = longSample
+	}
+	r.events = len(places(segments, 0, rnd)) - 1
+	return places(segments, sample, rnd)
+}
+
 // somePlace is a place chosen without a survey.
 func somePlace(calls int, rnd *rand.Rand) place {
 	p := place{calls: rnd.IntN(calls + 1)}
@@ -627,16 +641,7 @@ func TestKillAtEveryInstruction(t *testing.T) {
 				r.kills++
 			}
 		} else {
-			segments := st.survey()
-			for _, s := range segments {
-				r.instructions += s.steps
-			}
-			sample := -1
-			if *instructions != "literal" && r.instructions > shortOperation {
-				sample = longSample
-			}
-			r.events = len(places(segments, 0, rnd)) - 1
-			all := places(segments, sample, rnd)
+			all := st.surveyed(&r, rnd)
 			r.kills = 1
 			for _, p := range all {
 				st.killAt(p)
@@ -664,16 +669,7 @@ func TestStopAtEveryInstruction(t *testing.T) {
 				r.kills++
 			}
 		} else {
-			segments := st.survey()
-			for _, s := range segments {
-				r.instructions += s.steps
-			}
-			sample := -1
-			if *instructions != "literal" && r.instructions > shortOperation {
-				sample = longSample
-			}
-			r.events = len(places(segments, 0, rnd)) - 1
-			for _, p := range places(segments, sample, rnd) {
+			for _, p := range st.surveyed(&r, rnd) {
 				st.stopAt(c, p)
 				r.kills++
 			}

@@ -33,7 +33,6 @@ import (
 
 	"github.com/anishathalye/porcupine"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
 var histories = flag.Int("histories", 25, "histories for each form of channel in TestLinearizable; thousands for the long mode")
@@ -69,20 +68,9 @@ type recorder struct {
 func openRecorder(t testing.TB, path string) (*recorder, error) {
 	const header = 128
 	const size = header + linearClients*linearCalls*int(unsafe.Sizeof(record{}))
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	mem, err := sharedMemory(t, path, size)
 	if err != nil {
 		return nil, err
-	}
-	defer f.Close()
-	if err := f.Truncate(int64(size)); err != nil {
-		return nil, err
-	}
-	mem, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return nil, err
-	}
-	if t != nil {
-		t.Cleanup(func() { _ = unix.Munmap(mem) })
 	}
 	r := &recorder{run: (*atomic.Int64)(unsafe.Pointer(&mem[0])), progress: (*atomic.Int64)(unsafe.Pointer(&mem[64]))}
 	all := unsafe.Slice((*record)(unsafe.Pointer(&mem[header])), linearClients*linearCalls)

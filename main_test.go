@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -168,6 +169,23 @@ func until(t testing.TB, what string, cond func() bool) {
 		}
 		runtime.Gosched()
 	}
+}
+
+// sharedMemory is a file's memory, for processes to share; a child says nil for t.
+func sharedMemory(t testing.TB, path string, size int) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := f.Truncate(int64(size)); err != nil {
+		return nil, err
+	}
+	mem, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err == nil && t != nil {
+		t.Cleanup(func() { _ = unix.Munmap(mem) })
+	}
+	return mem, err
 }
 
 // dirEmpty requires that nothing of a channel is left in the directory.

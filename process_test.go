@@ -12,7 +12,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -25,7 +24,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
 var (
@@ -77,21 +75,9 @@ const (
 )
 
 func openAudit(t testing.TB, path string) *audit {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	mem, err := sharedMemory(t, path, 8*(auditSenders+8+auditSenders*auditSeqs))
 	if err != nil {
 		panic(err)
-	}
-	defer f.Close()
-	size := 8 * (auditSenders + 8 + auditSenders*auditSeqs)
-	if err := f.Truncate(int64(size)); err != nil {
-		panic(err)
-	}
-	mem, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		panic(err)
-	}
-	if t != nil {
-		t.Cleanup(func() { _ = unix.Munmap(mem) })
 	}
 	return &audit{mem}
 }

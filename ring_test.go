@@ -87,15 +87,7 @@ func TestWokenWakesTheNext(t *testing.T) {
 			parked(t, c.Sender.h, 1)
 		}
 		for range 2 {
-			if d == sending {
-				pos, err := h.recvBegin(forever)
-				require.NoError(t, err)
-				require.NoError(t, h.recvQuietly(pos))
-			} else {
-				pos, err := h.sendBegin(forever)
-				require.NoError(t, err)
-				require.NoError(t, h.sendQuietly(pos))
-			}
+			relieve(t, h, d)
 		}
 		require.True(t, h.wakePeer(first.Sender.h.idx, d))
 		require.NoError(t, <-done)

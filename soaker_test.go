@@ -27,7 +27,6 @@ import (
 	"unsafe"
 
 	"github.com/stretchr/testify/assert"
-	"golang.org/x/sys/unix"
 )
 
 // A value tells who sent it, the how-manieth of that sender it is, and whether it is whole.
@@ -81,16 +80,7 @@ const (
 )
 
 func openSoakRecord(path string) (*soakRecord, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	size := 8 * (16 + soakEntries)
-	if err := f.Truncate(int64(size)); err != nil {
-		return nil, err
-	}
-	mem, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	mem, err := sharedMemory(nil, path, 8*(16+soakEntries))
 	return &soakRecord{mem}, err
 }
 

@@ -4,7 +4,6 @@ package shmchan
 // wakes turn the backstop off, so that it cannot hide one.
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -550,17 +549,21 @@ func TestDetachAgainstEverything(t *testing.T) {
 			allowed(ch.Close())
 		}
 		require.NoError(t, ch.Detach())
-		ended := make(chan bool)
-		go func() { wg.Wait(); close(ended) }()
-		select {
-		case <-ended:
-		case <-time.After(20 * time.Second):
-			var b bytes.Buffer
-			buf := make([]byte, 1<<20)
-			b.Write(buf[:runtime.Stack(buf, true)])
-			t.Fatalf("a call did not end:\n%s", b.String())
-		}
+		allBack(t, &wg)
 		require.NoError(t, other.Detach())
+	}
+}
+
+// allBack waits for calls that end by themselves, and shows where those are that do not.
+func allBack(t testing.TB, wg *sync.WaitGroup) {
+	t.Helper()
+	ended := make(chan bool)
+	go func() { wg.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		buf := make([]byte, 1<<20)
+		t.Fatalf("a call did not end:\n%s", buf[:runtime.Stack(buf, true)])
 	}
 }
 
@@ -645,13 +648,7 @@ func detachAgainstSingleRoles(t *testing.T) {
 			}
 		}
 		require.NoError(t, ch.Detach())
-		ended := make(chan bool)
-		go func() { wg.Wait(); close(ended) }()
-		select {
-		case <-ended:
-		case <-time.After(20 * time.Second):
-			t.Fatal("somebody did not come back from Detach")
-		}
+		allBack(t, &wg)
 		require.True(t, h.released, "the last one out lets go")
 	}
 }

@@ -31,27 +31,11 @@ template <size_t W> void run()
 	work<W>(there, back);
 }
 
-static void opens()
-{
-	queue held("there");
-	room_for(args.count);
-	ready_and_go();
-	for (uint64_t i = 0; i < args.count; i++) {
-		int64_t began = now();
-		{
-			queue q("there");
-		}
-		result.lat[result.lats++] = now() - began;
-	}
-	result.count = args.count;
-	answer();
-}
-
 int main(int argc, char **argv)
 {
 	parse(argc, argv);
 	if (is(args.row, "open"))
-		opens();
+		opens<queue>([](queue &) {});
 	else
 		WITH_SIZE(run);
 }

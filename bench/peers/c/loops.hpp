@@ -207,6 +207,24 @@ template <size_t W, class Q> void within(Q &there, Q &back)
 	tell(t);
 }
 
+// Only what opening is for others: the queue is there, and another holds it.
+template <class Q, class Close> void opens(Close close)
+{
+	Q held("there");
+	room_for(args.count);
+	ready_and_go();
+	for (uint64_t i = 0; i < args.count; i++) {
+		int64_t began = now();
+		{
+			Q q("there");
+			close(q);
+		}
+		result.lat[result.lats++] = now() - began;
+	}
+	result.count = args.count;
+	answer();
+}
+
 // Calls f with the size in words as a constant.
 #define WITH_SIZE(f)                                                          \
 	do {                                                                  \

@@ -59,27 +59,11 @@ template <size_t W> void run()
 	work<W>(there, back);
 }
 
-/* Only what Open is for others: the queue is there, and another holds it. */
-static void opens()
-{
-	queue held("there");
-	room_for(args.count);
-	ready_and_go();
-	for (uint64_t i = 0; i < args.count; i++) {
-		int64_t began = now();
-		queue q("there");
-		mq_close(q.q);
-		result.lat[result.lats++] = now() - began;
-	}
-	result.count = args.count;
-	answer();
-}
-
 int main(int argc, char **argv)
 {
 	parse(argc, argv);
 	if (is(args.row, "open"))
-		opens();
+		opens<queue>([](queue &q) { mq_close(q.q); });
 	else
 		WITH_SIZE(run);
 }

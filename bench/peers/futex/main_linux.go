@@ -4,8 +4,6 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -27,19 +25,11 @@ func setup(a contract.Args) (func(*contract.Result) error, error) {
 	if a.Row != contract.PingPong {
 		return nil, fmt.Errorf("cannot do the row %q", a.Row)
 	}
-	f, err := os.OpenFile(filepath.Join(a.Dir, "futex"), os.O_RDWR|os.O_CREATE, 0o600)
+	mem, err := contract.Page(a, "futex")
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	if err := f.Truncate(4096); err != nil {
-		return nil, err
-	}
-	mem, err := unix.Mmap(int(f.Fd()), 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return nil, err
-	}
-	words := unsafe.Slice((*atomic.Uint32)(unsafe.Pointer(&mem[0])), 1024)
+	words := unsafe.Slice((*atomic.Uint32)(unsafe.Pointer(&mem[0])), contract.PageSize/4)
 	there, back := &words[0], &words[away]
 	return func(r *contract.Result) error {
 		r.Count = a.Count

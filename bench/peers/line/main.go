@@ -4,13 +4,9 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 	"unsafe"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/shmchan/shmchan/bench/internal/contract"
 )
@@ -23,15 +19,7 @@ func setup(a contract.Args) (func(*contract.Result) error, error) {
 	if a.Row != contract.Line {
 		return nil, fmt.Errorf("cannot do the row %q", a.Row)
 	}
-	f, err := os.OpenFile(filepath.Join(a.Dir, "line"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if err := f.Truncate(4096); err != nil {
-		return nil, err
-	}
-	mem, err := unix.Mmap(int(f.Fd()), 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	mem, err := contract.Page(a, "line")
 	if err != nil {
 		return nil, err
 	}
