@@ -15,10 +15,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// parked waits until n calls have parked on that handle.
-func parked(t testing.TB, h *handle, n uint64) {
+// parking has a goroutine of its own make a call, and waits until it has parked on that handle.
+func parking(t testing.TB, h *handle, call func()) {
 	t.Helper()
-	until(t, "parked", func() bool { return h.send.parks.Load()+h.recv.parks.Load() == n })
+	parks := func() uint64 { return h.send.parks.Load() + h.recv.parks.Load() }
+	before := parks()
+	go call()
+	until(t, "parked", func() bool { return parks() > before })
 }
 
 // relieve makes what one who is blocked in direction d waits for, and wakes nobody.
@@ -47,8 +50,7 @@ func TestGivingUpWakes(t *testing.T) {
 		}
 		done := make(chan error)
 		err := ch.SendFunc(forever, func(*int64) error {
-			go func() { done <- other.Send(2) }()
-			parked(t, other.Sender.h, 1)
+			parking(t, other.Sender.h, func() { done <- other.Send(2) })
 			return errNo
 		})
 		require.Equal(t, errNo, err)
@@ -58,8 +60,7 @@ func TestGivingUpWakes(t *testing.T) {
 			require.NoError(t, err)
 		}
 		err = ch.RecvFunc(forever, func(*int64) error {
-			go func() { _, err := other.Recv(); done <- err }()
-			parked(t, other.Sender.h, 2)
+			parking(t, other.Sender.h, func() { _, err := other.Recv(); done <- err })
 			return errNo
 		})
 		require.Equal(t, errNo, err)
@@ -85,10 +86,8 @@ func TestCancelledPassesOn(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancelled, done := make(chan error), make(chan error)
-		go func() { cancelled <- call(first, ctx) }()
-		parked(t, first.Sender.h, 1)
-		go func() { done <- call(second, t.Context()) }()
-		parked(t, second.Sender.h, 1)
+		parking(t, first.Sender.h, func() { cancelled <- call(first, ctx) })
+		parking(t, second.Sender.h, func() { done <- call(second, t.Context()) })
 		// Make what they wait for, take the first one's flag down, and go no further.
 		h := ch.Sender.h
 		relieve(t, h, d)
@@ -107,8 +106,7 @@ func TestDetachedSideDisconnects(t *testing.T) {
 	r, err := OpenReceiver[int64]("test", dir, WithDisconnect(), WithWait(Park))
 	require.NoError(t, err)
 	done := make(chan error)
-	go func() { _, err := r.Recv(); done <- err }()
-	parked(t, r.h, 1)
+	parking(t, r.h, func() { _, err := r.Recv(); done <- err })
 	require.Equal(t, 1, r.Stats().Senders)
 	require.NoError(t, ch.Sender.Detach())
 	require.ErrorIs(t, <-done, ErrDisconnected)
@@ -124,8 +122,7 @@ func TestWaitsForSomebodyToCome(t *testing.T) {
 	require.NoError(t, ch.Receiver.Detach())
 	require.NoError(t, ch.Send(1))
 	done := make(chan error)
-	go func() { done <- ch.Send(2) }()
-	parked(t, ch.Sender.h, 1)
+	parking(t, ch.Sender.h, func() { done <- ch.Send(2) })
 	r, err := OpenReceiver[int64]("test", dir)
 	require.NoError(t, err)
 	for want := range int64(2) {
@@ -135,8 +132,7 @@ func TestWaitsForSomebodyToCome(t *testing.T) {
 	}
 	require.NoError(t, <-done)
 	require.NoError(t, ch.Sender.Detach())
-	go func() { _, err := r.Recv(); done <- err }()
-	parked(t, r.h, 1)
+	parking(t, r.h, func() { _, err := r.Recv(); done <- err })
 	s, err := OpenSender[int64]("test", dir)
 	require.NoError(t, err)
 	require.NoError(t, s.Send(3))
@@ -200,8 +196,7 @@ func TestSingleRendezvousClaims(t *testing.T) {
 	assert.False(t, ch.Sender.h.oneRecver)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- ch.SendContext(ctx, 1) }()
-	parked(t, ch.Sender.h, 1)
+	parking(t, ch.Sender.h, func() { done <- ch.SendContext(ctx, 1) })
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
 	go func() { done <- ch.Send(2) }()
@@ -335,8 +330,7 @@ func TestLateJoinersDeathIsTold(t *testing.T) {
 	noBackstop(t)
 	ch := openTest[message](t, WithWait(Park))
 	done := make(chan error)
-	go func() { _, err := ch.Recv(); done <- err }()
-	parked(t, ch.Sender.h, 1)
+	parking(t, ch.Sender.h, func() { _, err := ch.Recv(); done <- err })
 	c := start(t, "holder", ch.Sender.h.opts.dir, "idle")
 	require.Equal(t, "in", c.line())
 	c.kill()
@@ -360,8 +354,7 @@ func TestOneDeathManyHandles(t *testing.T) {
 		r, err := OpenReceiver[message]("test", WithDir(dir), WithDisconnect(), WithWait(Park))
 		require.NoError(t, err)
 		all = append(all, r)
-		go func() { _, err := r.Recv(); done <- err }()
-		parked(t, r.h, 1)
+		parking(t, r.h, func() { _, err := r.Recv(); done <- err })
 	}
 	c.kill()
 	for range all {

@@ -36,9 +36,7 @@ func TestEveryCallWakes(t *testing.T) {
 		for _, other := range []*Chan[int64]{others[0], others[62], others[63], others[65]} {
 			done := make(chan error)
 			for name, send := range sends {
-				was := other.Stats().Parked
-				go func() { _, err := other.Recv(); done <- err }()
-				parked(t, other.Sender.h, was+1)
+				parking(t, other.Sender.h, func() { _, err := other.Recv(); done <- err })
 				require.NoError(t, send(ch), name)
 				require.NoError(t, <-done, name)
 			}
@@ -46,9 +44,7 @@ func TestEveryCallWakes(t *testing.T) {
 				for range capacity {
 					require.NoError(t, ch.TrySend(1))
 				}
-				was := other.Stats().Parked
-				go func() { done <- other.Send(1) }()
-				parked(t, other.Sender.h, was+1)
+				parking(t, other.Sender.h, func() { done <- other.Send(1) })
 				require.NoError(t, recv(ch), name)
 				require.NoError(t, <-done, name)
 				for range capacity {
@@ -68,13 +64,12 @@ func TestWithdrawnOffer(t *testing.T) {
 	first, second := again(t, ch, WithWait(Park)), again(t, ch, WithWait(Park))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancelled, done := make(chan error), make(chan error)
-	go func() { cancelled <- first.SendContext(ctx, 1) }()
-	parked(t, first.Sender.h, 1)
-	go func() { done <- second.Send(2) }()
-	parked(t, second.Sender.h, 1)
+	parking(t, first.Sender.h, func() { cancelled <- first.SendContext(ctx, 1) })
+	parking(t, second.Sender.h, func() { done <- second.Send(2) })
+	before := second.Stats().Parked
 	cancel()
 	require.ErrorIs(t, <-cancelled, context.Canceled)
-	parked(t, second.Sender.h, 2) // It was woken, has made its offer, and waits for a taker.
+	until(t, "it was woken, has made its offer, and waits for a taker", func() bool { return second.Stats().Parked > before })
 	v, err := ch.TryRecv()
 	require.NoError(t, err)
 	require.Equal(t, int64(2), v)
@@ -93,8 +88,7 @@ func TestTrySendToTheDead(t *testing.T) {
 	c.kill()
 	require.ErrorIs(t, ch.TrySend(newMessage(1, 1)), ErrFull)
 	done := make(chan error)
-	go func() { _, err := ch.Recv(); done <- err }()
-	parked(t, ch.Sender.h, 1)
+	parking(t, ch.Sender.h, func() { _, err := ch.Recv(); done <- err })
 	require.NoError(t, ch.TrySend(newMessage(1, 2)))
 	require.NoError(t, <-done)
 }
@@ -105,8 +99,7 @@ func TestOfferWaitsForSomebodyToCome(t *testing.T) {
 	ch := openTest[int64](t, WithCapacity(0), WithWait(Park))
 	require.NoError(t, ch.Receiver.Detach())
 	done := make(chan error)
-	go func() { done <- ch.Send(1) }()
-	parked(t, ch.Sender.h, 1)
+	parking(t, ch.Sender.h, func() { done <- ch.Send(1) })
 	r, err := OpenReceiver[int64]("test", WithDir(ch.Sender.h.opts.dir))
 	require.NoError(t, err)
 	v, err := r.Recv()

@@ -76,15 +76,14 @@ func TestWokenWakesTheNext(t *testing.T) {
 		first, second := again(t, ch, WithWait(Park)), again(t, ch, WithWait(Park))
 		done := make(chan error)
 		for _, c := range []*Chan[int64]{first, second} {
-			go func() {
+			parking(t, c.Sender.h, func() {
 				if d == sending {
 					done <- c.Send(3)
 				} else {
 					_, err := c.Recv()
 					done <- err
 				}
-			}()
-			parked(t, c.Sender.h, 1)
+			})
 		}
 		for range 2 {
 			relieve(t, h, d)
