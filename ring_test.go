@@ -329,7 +329,7 @@ func TestSingleRolesLookAgain(t *testing.T) {
 		require.True(t, ok)
 		h.slot(h.ownHead).Store(scribble)
 		v := int64(1)
-		require.ErrorIs(t, ch.Receiver.takeAlone(slot, &v), ErrCorrupt)
+		require.ErrorIs(t, ch.takeAlone(slot, &v), ErrCorrupt)
 		require.Zero(t, v)
 
 		ch = open()
