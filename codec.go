@@ -17,7 +17,34 @@ type codec[T any] struct {
 	bools []uintptr // offsets of the bools in T
 }
 
-func (c codec[T]) put(slot unsafe.Pointer, v *T) { *(*T)(slot) = *v }
+// put copies the value in, a small one word by word: a wider load would have to wait until the fields,
+// which the caller has most likely just written one by one, are in the cache, and those wait for
+// everything that was written before them, slots among it.
+func (c codec[T]) put(slot unsafe.Pointer, v *T) {
+	const small = 128
+	if unsafe.Sizeof(*v)%8 != 0 || unsafe.Sizeof(*v) <= 8 || unsafe.Sizeof(*v) > small {
+		*(*T)(slot) = *v
+		return
+	}
+	copyWords(slot, unsafe.Pointer(v), unsafe.Sizeof(*v))
+}
+
+// putOld is put for a value that was not written just now.
+func (c codec[T]) putOld(slot unsafe.Pointer, v *T) { *(*T)(slot) = *v }
+
+// copyWords copies n bytes, a multiple of eight. The loads come first, or the compiler makes pairs of them.
+func copyWords(to, from unsafe.Pointer, n uintptr) {
+	for ; n >= 64; n -= 64 {
+		t, f := (*[8]uint64)(to), (*[8]uint64)(from)
+		a, b, c, d, e, g, h, i := f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7]
+		t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7] = a, b, c, d, e, g, h, i
+		to, from = unsafe.Add(to, 64), unsafe.Add(from, 64)
+	}
+	for ; n > 0; n -= 8 {
+		*(*uint64)(to) = *(*uint64)(from)
+		to, from = unsafe.Add(to, 8), unsafe.Add(from, 8)
+	}
+}
 
 // get copies the value out. False, and a zero *v, if a bool in it is neither 0
 // nor 1: such a bool would be undefined behaviour in Go.

@@ -29,6 +29,7 @@ type side struct {
 
 	alone bool          // a single role, whose own calls are counted by busy and not by refs
 	busy  atomic.Uint64 // alone: its calls under way
+	bar   atomic.Uint32 // alone: why a call may not go straight to the slot
 	refs  atomic.Int64  // calls under way, less detachedBias once detached
 
 	detached atomic.Bool
@@ -39,17 +40,29 @@ type side struct {
 	spins   atomic.Int32
 	tries   atomic.Int32
 	parks   atomic.Uint64
-	inFunc  bool // a single role is in its SendFunc or RecvFunc; written by that role only
-	single  int  // touched by the single role under the race detector
+	single  int // touched by the single role under the race detector
 	_       [64]byte
 }
 
+// Reasons why a single role's call may not go straight to the slot.
+const (
+	barDetached uint32 = 1 << iota
+	barFunc            // it is in its SendFunc or RecvFunc
+	barShape           // the slot may be free where the position is not to be had yet
+)
+
 // inside notes that a single role is in its SendFunc or RecvFunc, or out again.
 func (s *side) inside(single, in bool) {
-	if single {
-		s.inFunc = in
+	switch {
+	case !single:
+	case in:
+		s.bar.Or(barFunc)
+	default:
+		s.bar.And(^barFunc)
 	}
 }
+
+func (s *side) inFunc() bool { return s.bar.Load()&barFunc != 0 }
 
 const detachedBias = 1 << 40
 
@@ -100,6 +113,27 @@ func (s *side) end() {
 	}
 }
 
+// raise is begin for a call that goes straight to the slot.
+func (s *side) raise() bool {
+	if !s.alone || s.bar.Load() != 0 {
+		return false
+	}
+	storeRelease(&s.busy, 1)
+	if s.bar.Load() == 0 {
+		return true
+	}
+	s.lower()
+	return false
+}
+
+// lower is end for raise.
+func (s *side) lower() {
+	storeRelease(&s.busy, 0)
+	if s.bar.Load() != 0 {
+		s.endLast()
+	}
+}
+
 // endLast lets go if the call that has just ended was the last one.
 func (s *side) endLast() {
 	s.busy.Add(0) // A fence: who leaves sees our busy, or we see its refs.
@@ -112,6 +146,7 @@ func (s *side) detach() error {
 	if s.detached.Swap(true) {
 		return s.h.errs.detached
 	}
+	s.bar.Or(barDetached)
 	s.h.wakeLocal(s, true)
 	if s.alone {
 		fence() // Before anybody may find that he is the last one.
@@ -130,9 +165,9 @@ func (s *side) finish() {
 	h := s.h
 	h.peerMu.Lock()
 	if s.d == sending && h.oneSender {
-		h.ctl.tail.Store(h.ownTail)
+		h.ctl.tail.Store(h.tx.pos())
 	} else if s.d == receiving && h.oneRecver {
-		h.ctl.head.Store(h.ownHead)
+		h.ctl.head.Store(h.rx.pos())
 	}
 	h.clearWaiting(s.d, h.idx)
 	h.dropRole(s.role)
@@ -316,6 +351,9 @@ func (h *handle) join(roles uint64) error {
 			continue
 		}
 		r.s.alone = !raceEnabled && h.info.capacity > 0
+		if r.s.d == sending && h.n != h.capacity {
+			r.s.bar.Store(barShape)
+		}
 		if ok, err := h.locks.tryLock(r.s.lock); err != nil {
 			return h.fail("lock its single role", err)
 		} else if !ok {
@@ -436,7 +474,7 @@ func (h *handle) sendBegin(ctx context.Context) (uint64, error) {
 	if raceEnabled && h.oneSender {
 		touch(&h.send.single)
 	}
-	if h.oneSender && h.send.inFunc {
+	if h.oneSender && h.send.inFunc() {
 		return 0, h.errs.nested
 	}
 	if ctx != nil {
@@ -518,7 +556,7 @@ func (h *handle) trySendBegin() (uint64, error) {
 	if raceEnabled && h.oneSender {
 		touch(&h.send.single)
 	}
-	if h.oneSender && h.send.inFunc {
+	if h.oneSender && h.send.inFunc() {
 		return 0, h.errs.nested
 	}
 	if h.ctl.closed.Load() != 0 {
@@ -590,7 +628,7 @@ func (h *handle) recvBegin(ctx context.Context) (uint64, error) {
 	if raceEnabled && h.oneRecver {
 		touch(&h.recv.single)
 	}
-	if h.oneRecver && h.recv.inFunc {
+	if h.oneRecver && h.recv.inFunc() {
 		return 0, h.errs.nested
 	}
 	if ctx != nil {
@@ -686,7 +724,7 @@ func (h *handle) tryRecvBegin() (uint64, error) {
 	if raceEnabled && h.oneRecver {
 		touch(&h.recv.single)
 	}
-	if h.oneRecver && h.recv.inFunc {
+	if h.oneRecver && h.recv.inFunc() {
 		return 0, h.errs.nested
 	}
 	checked := false

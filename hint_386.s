@@ -5,6 +5,6 @@ TEXT ·pause(SB), NOSPLIT, $0-0
 	PAUSE
 	RET
 
-// func prefetchWrite(p unsafe.Pointer): not every 32-bit processor knows PREFETCHW.
-TEXT ·prefetchWrite(SB), NOSPLIT, $0-4
+// func prefetchWrite(p unsafe.Pointer, lines uint64): not every 32-bit processor knows PREFETCHW.
+TEXT ·prefetchWrite(SB), NOSPLIT, $0-12
 	RET

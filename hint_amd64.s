@@ -5,9 +5,13 @@ TEXT ·pause(SB), NOSPLIT, $0-0
 	PAUSE
 	RET
 
-// func prefetchWrite(p unsafe.Pointer)
-TEXT ·prefetchWrite(SB), NOSPLIT, $0-8
+// func prefetchWrite(p unsafe.Pointer, lines uint64)
+TEXT ·prefetchWrite(SB), NOSPLIT, $0-16
 	MOVQ p+0(FP), AX
-	BYTE $0x0F; BYTE $0x0D; BYTE $0x08             // PREFETCHW (AX)
-	BYTE $0x0F; BYTE $0x0D; BYTE $0x48; BYTE $0x40 // PREFETCHW 64(AX)
+	MOVQ lines+8(FP), CX
+next:
+	BYTE $0x0F; BYTE $0x0D; BYTE $0x08 // PREFETCHW (AX)
+	ADDQ $64, AX
+	DECQ CX
+	JNZ  next
 	RET

@@ -5,9 +5,13 @@ TEXT ·pause(SB), NOSPLIT, $0-0
 	YIELD
 	RET
 
-// func prefetchWrite(p unsafe.Pointer)
-TEXT ·prefetchWrite(SB), NOSPLIT, $0-8
+// func prefetchWrite(p unsafe.Pointer, lines uint64)
+TEXT ·prefetchWrite(SB), NOSPLIT, $0-16
 	MOVD p+0(FP), R0
+	MOVD lines+8(FP), R1
+next:
 	PRFM (R0), PSTL1KEEP
-	PRFM 64(R0), PSTL1KEEP
+	ADD  $64, R0
+	SUBS $1, R1
+	BNE  next
 	RET

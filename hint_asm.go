@@ -11,7 +11,7 @@ import "unsafe"
 //go:noescape
 func pause()
 
-// prefetchWrite asks for the cache line at p and the one behind it, to be written.
+// prefetchWrite asks for so many cache lines from p on, at least one, to be written.
 //
 //go:noescape
-func prefetchWrite(p unsafe.Pointer)
+func prefetchWrite(p unsafe.Pointer, lines uint64)

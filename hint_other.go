@@ -8,4 +8,4 @@ import "unsafe"
 
 func pause() {}
 
-func prefetchWrite(unsafe.Pointer) {}
+func prefetchWrite(unsafe.Pointer, uint64) {}

@@ -112,14 +112,7 @@ type ring struct {
 
 	prefetches
 
-	// Where the single roles stand. Written by that role only.
-	_       [64]byte
-	ownTail uint64
-	ownRoom uint64 // below it there was room when ownTail was last told to others
-	_       [64]byte
-	ownHead uint64
-	ownLast uint64 // below it all was claimed when ownHead was last told to others
-	_       [64]byte
+	tx, rx solo // where the single roles stand, see single.go
 }
 
 func (r *ring) slot(pos uint64) *atomic.Uint64 {
@@ -201,9 +194,9 @@ func (r *ring) stillFull(p uint64) bool {
 // nextSend is claimSend for a single sender, and where it finds its place again
 // after another held the role. The shared tail is only brought up now and then.
 func (r *ring) nextSend() (uint64, verdict) {
-	p := r.ownTail
+	p := r.tx.pos()
 	_, v := r.look(&p)
-	r.ownTail = p
+	r.setTail(p)
 	return p, v
 }
 
@@ -316,9 +309,9 @@ func (r *ring) publish(pos uint64) verdict {
 	}
 	if r.slot(pos).CompareAndSwap(from, word(pos, r.full, stFull)) {
 		if r.oneSender {
-			r.ownTail = (pos + 1) & posMask
+			r.setTail((pos + 1) & posMask)
 			if pos&hintMask == hintMask {
-				r.ctl.tail.Store(r.ownTail)
+				r.ctl.tail.Store(r.tx.pos())
 			}
 		}
 		return claimed
@@ -353,7 +346,7 @@ func (r *ring) giveUp(pos uint64) {
 func (r *ring) claimRecv() (pos uint64, passed uint64, v verdict) {
 	head := r.ctl.head.Load() & posMask
 	if r.oneRecver {
-		head = r.ownHead
+		head = r.rx.pos()
 	}
 	p, first := head, head
 	for limit := r.lookLimit(); limit > 0; limit-- {
@@ -402,7 +395,7 @@ func (r *ring) claimRecv() (pos uint64, passed uint64, v verdict) {
 				}
 			}
 			if r.oneRecver {
-				r.ownHead = r.frontOf(p, first, passed != 0)
+				r.setHead(r.frontOf(p, first, passed != 0))
 				return p, passed, claimed
 			}
 			if r.slot(p).CompareAndSwap(w, word(p, r.me, stReading)) {
@@ -517,11 +510,11 @@ func (r *ring) free(pos uint64) bool {
 		return false
 	}
 	if r.oneRecver {
-		if r.ownHead == pos {
-			r.ownHead = (pos + 1) & posMask
+		if r.rx.pos() == pos {
+			r.setHead((pos + 1) & posMask)
 		}
 		if pos&hintMask == hintMask {
-			r.ctl.head.Store(r.ownHead)
+			r.ctl.head.Store(r.rx.pos())
 		}
 		return true
 	}
@@ -559,14 +552,14 @@ func (r *ring) giveBack(pos uint64) bool {
 // others (the backstop, a waker) start from the shared hints.
 func (r *ring) sendFrom() uint64 {
 	if r.oneSender {
-		return r.ownTail
+		return r.tx.pos()
 	}
 	return r.tailHint()
 }
 
 func (r *ring) recvFrom() uint64 {
 	if r.oneRecver {
-		return r.ownHead
+		return r.rx.pos()
 	}
 	return r.headHint()
 }

@@ -310,12 +310,13 @@ func TestSingleRolesLookAgain(t *testing.T) {
 	}
 	ch := open()
 	h := ch.Sender.h
-	slot, ok := h.nextFree()
+	_, ok := h.nextFree()
 	require.True(t, ok)
 	require.NoError(t, ch.Close())
 	_, err := ch.Recv()
 	require.ErrorIs(t, err, ErrClosed)
-	require.ErrorIs(t, h.sendAlone(slot), ErrClosed)
+	require.False(t, h.sendAlone())
+	require.ErrorIs(t, ch.Send(1), ErrClosed)
 	_, err = ch.Recv()
 	require.ErrorIs(t, err, ErrClosed)
 	_, ok = h.nextFree()
@@ -325,19 +326,16 @@ func TestSingleRolesLookAgain(t *testing.T) {
 		ch = open()
 		h = ch.Sender.h
 		require.NoError(t, ch.Send(7))
-		slot, ok = h.nextFull()
-		require.True(t, ok)
-		h.slot(h.ownHead).Store(scribble)
-		v := int64(1)
-		require.ErrorIs(t, ch.takeAlone(slot, &v), ErrCorrupt)
-		require.Zero(t, v)
+		require.True(t, h.rx.ready())
+		h.slot(h.rx.pos()).Store(scribble)
+		require.False(t, h.recvAlone())
 
 		ch = open()
 		h = ch.Sender.h
-		slot, ok = h.nextFree()
+		_, ok = h.nextFree()
 		require.True(t, ok)
-		h.slot(h.ownTail).Store(scribble)
-		require.ErrorIs(t, h.sendAlone(slot), ErrCorrupt)
+		h.slot(h.tx.pos()).Store(scribble)
+		require.False(t, h.sendAlone())
 	}
 }
 

@@ -87,27 +87,34 @@ func open[T any](name string, roles uint64, opts []Option) (*handle, codec[T], e
 // been received.
 //
 // It fails with ErrClosed, ErrDetached, ErrDisconnected or ErrCorrupt; v was then not sent.
-func (s *Sender[T]) Send(v T) error { return s.send(forever, &v) }
+func (s *Sender[T]) Send(v T) error { return s.send(&v) }
 
 // SendContext is Send that also ends, with ctx.Err(), when ctx does. A value whose
 // SendContext failed was not sent.
-func (s *Sender[T]) SendContext(ctx context.Context, v T) error { return s.send(ctx, &v) }
+func (s *Sender[T]) SendContext(ctx context.Context, v T) error { return s.sendWith(ctx, &v) }
 
-func (s *Sender[T]) send(ctx context.Context, v *T) error {
+func (s *Sender[T]) send(v *T) error {
+	h := s.h
+	if h.send.raise() {
+		if slot, ok := h.nextFree(); ok {
+			s.put(unsafe.Add(slot, valueOffset), v)
+			if h.sendAlone() {
+				if h.anyWaiting(receiving) {
+					h.wakeOne(receiving)
+				}
+				h.send.lower()
+				return nil
+			}
+		}
+		h.send.lower()
+	}
+	return s.sendWith(forever, v)
+}
+
+func (s *Sender[T]) sendWith(ctx context.Context, v *T) error {
 	h := s.h
 	if !h.send.begin() {
 		return h.errs.detached
-	}
-	if ctx == nil && h.send.alone {
-		if slot, ok := h.nextFree(); ok {
-			s.put(unsafe.Add(slot, valueOffset), v)
-			err := h.sendAlone(slot)
-			if err == nil && h.anyWaiting(receiving) {
-				h.wakeOne(receiving)
-			}
-			h.send.end()
-			return err
-		}
 	}
 	pos, err := h.sendBegin(ctx)
 	if err == nil {
@@ -156,15 +163,14 @@ func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 		if ctx != nil && ctx.Err() != nil {
 			return n, ctx.Err()
 		}
-		if h.send.alone {
+		if h.send.alone && h.send.bar.Load() == 0 {
 			if slot, ok := h.nextFree(); ok {
-				s.put(unsafe.Add(slot, valueOffset), &vs[n])
-				if err = h.sendAlone(slot); err != nil {
-					return n, err
+				s.putOld(unsafe.Add(slot, valueOffset), &vs[n])
+				if h.sendAlone() {
+					quiet++
+					n++
+					continue
 				}
-				quiet++
-				n++
-				continue
 			}
 		}
 		var pos uint64
@@ -179,7 +185,7 @@ func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 		if err != nil {
 			return n, err
 		}
-		s.put(h.value(pos), &vs[n])
+		s.putOld(h.value(pos), &vs[n])
 		if h.rendezvous {
 			err = h.post(ctx, pos)
 		} else {
@@ -230,7 +236,25 @@ func (s *Sender[T]) SendFunc(ctx context.Context, fill func(v *T) error) error {
 // Recv receives a value, and waits while the channel is empty. It fails with
 // ErrClosed once the channel is closed and drained, ErrDetached, ErrDisconnected, or
 // ErrCorrupt; a corrupt value is dropped, so that the next Recv goes on behind it.
-func (r *Receiver[T]) Recv() (T, error) { return r.receive(forever) }
+func (r *Receiver[T]) Recv() (v T, err error) {
+	h := r.h
+	if h.recv.raise() {
+		if h.rx.ready() {
+			ok := r.get(unsafe.Add(h.rx.slot, valueOffset), &v)
+			pos := h.rx.pos()
+			if h.recvAlone() {
+				h.wakeAfterFree()
+				h.recv.lower()
+				if !ok {
+					err = r.badBool(pos)
+				}
+				return v, err
+			}
+		}
+		h.recv.lower()
+	}
+	return r.receive(forever)
+}
 
 // RecvContext is Recv that also ends, with ctx.Err(), when ctx does. A value that
 // was taken is always returned.
@@ -240,14 +264,6 @@ func (r *Receiver[T]) receive(ctx context.Context) (v T, err error) {
 	h := r.h
 	if !h.recv.begin() {
 		return v, h.errs.detached
-	}
-	if ctx == nil && h.recv.alone {
-		if slot, ok := h.nextFull(); ok {
-			err = r.takeAlone(slot, &v)
-			h.wakeAfterFree()
-			h.recv.end()
-			return v, err
-		}
 	}
 	pos, err := h.recvBegin(ctx)
 	if err == nil {
@@ -261,22 +277,6 @@ func (r *Receiver[T]) receive(ctx context.Context) (v T, err error) {
 func (r *Receiver[T]) take(pos uint64, v *T) error {
 	ok := r.get(r.h.value(pos), v)
 	if err := r.h.recvEnd(pos); err != nil {
-		var zero T
-		*v = zero
-		return err
-	}
-	if !ok {
-		return r.badBool(pos)
-	}
-	return nil
-}
-
-// takeAlone is take for a slot that nextFull has found, and wakes nobody.
-func (r *Receiver[T]) takeAlone(slot unsafe.Pointer, v *T) error {
-	h := r.h
-	pos := h.ownHead
-	ok := r.get(unsafe.Add(slot, valueOffset), v)
-	if err := h.recvAlone(slot); err != nil {
 		var zero T
 		*v = zero
 		return err
@@ -349,14 +349,15 @@ func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error)
 			return n, r.badBool(pos)
 		}
 		n++
-		for h.recv.alone && n < len(buf) {
-			slot, full := h.nextFull()
-			if !full {
+		for h.recv.alone && h.recv.bar.Load() == 0 && n < len(buf) && h.rx.ready() {
+			pos := h.rx.pos()
+			ok := r.get(unsafe.Add(h.rx.slot, valueOffset), &buf[n])
+			if !h.recvAlone() {
 				break
 			}
 			freed++
-			if err := r.takeAlone(slot, &buf[n]); err != nil {
-				return n, err
+			if !ok {
+				return n, r.badBool(pos)
 			}
 			n++
 		}

@@ -282,7 +282,7 @@ proctype sender(byte id) {
 	byte rounds;
 #endif
 #ifdef ONESENDER
-	byte own = START; /* ownTail */
+	byte own = START; /* tx */
 #endif
 
 	do
@@ -593,7 +593,7 @@ proctype receiver(byte id) {
 	bit passed, hs; /* hs is not used */
 	byte x;
 #ifdef ONERECEIVER
-	byte own = START; /* ownHead */
+	byte own = START; /* rx */
 #endif
 #ifdef TRYRECV
 	short seen[N];
