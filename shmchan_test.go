@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -755,6 +756,58 @@ func TestZeroSize(t *testing.T) {
 	_, err := ch.Recv()
 	require.NoError(t, err)
 	require.Equal(t, 1, ch.Len())
+}
+
+// Values of any size come whole, and beside each other.
+func TestSizes(t *testing.T) {
+	sizes[[1]byte](t)
+	sizes[[7]byte](t)
+	sizes[uint64](t)
+	sizes[[9]byte](t)
+	sizes[[3]uint32](t)
+	sizes[[2]uint64](t)
+	sizes[[5]uint32](t)
+	sizes[[7]uint64](t)
+	sizes[[8]uint64](t)
+	sizes[[9]uint64](t)
+	sizes[[65]byte](t)
+	sizes[[15]uint64](t)
+	sizes[[16]uint64](t)
+	sizes[[17]uint64](t)
+	sizes[[130]byte](t)
+	sizes[[1000]byte](t)
+}
+
+func sizes[T comparable](t *testing.T) {
+	for kind, opts := range kinds {
+		ch := openTest[T](t, append(opts, WithCapacity(2))...)
+		next := byte(0)
+		value := func() (v T) {
+			for i := range unsafe.Slice((*byte)(unsafe.Pointer(&v)), unsafe.Sizeof(v)) {
+				next++
+				*(*byte)(unsafe.Add(unsafe.Pointer(&v), i)) = next
+			}
+			return v
+		}
+		for range 3 { // From one slot to the other.
+			sent := []T{value(), value(), value(), value()}
+			require.NoError(t, ch.Send(sent[0]))
+			require.NoError(t, ch.TrySend(sent[1]))
+			got := make([]T, 4)
+			var err error
+			got[0], err = ch.Recv()
+			require.NoError(t, err)
+			require.NoError(t, ch.SendContext(t.Context(), sent[2]))
+			got[1], err = ch.TryRecv()
+			require.NoError(t, err)
+			_, err = ch.SendBatch(t.Context(), sent[3:])
+			require.NoError(t, err)
+			n, err := ch.RecvBatch(t.Context(), got[2:])
+			require.NoError(t, err)
+			require.Equal(t, 2, n)
+			require.Equal(t, sent, got, "%T, %s", sent[0], kind)
+		}
+	}
 }
 
 // No call of the hot path allocates.
