@@ -601,6 +601,23 @@ func TestLastOneGone(t *testing.T) {
 	}
 }
 
+// A call of a single role that goes straight to the slot keeps the memory, and lets go of it when it is the last.
+func TestDetachUnderASingleCall(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector the calls of single roles are counted like others")
+	}
+	for _, d := range []direction{sending, receiving} {
+		ch := openTest[int64](t, WithSingleSender(), WithSingleReceiver())
+		h := ch.Sender.h
+		require.True(t, h.side(d).raise())
+		require.NoError(t, ch.Detach())
+		require.False(t, h.released, "a call is under way")
+		require.False(t, h.side(d).raise(), "detached")
+		h.side(d).lower()
+		require.True(t, h.released)
+	}
+}
+
 // TestDetachAgainstSingleRoles is the same for roles whose calls are counted without a fence: nobody is in the
 // middle of one when the memory goes, also where it is nested or waits, and nobody is waited for who is not.
 func TestDetachAgainstSingleRoles(t *testing.T) {
