@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -336,6 +337,45 @@ func TestSingleRolesLookAgain(t *testing.T) {
 		require.True(t, ok)
 		h.slot(h.tx.pos()).Store(scribble)
 		require.False(t, h.sendAlone())
+	}
+}
+
+// Single roles go straight to their slots, position by position, whatever the slots' size and number.
+func TestSingleRolesGoStraight(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector single roles go the way of all")
+	}
+	for _, capacity := range []int{1, 4, 64, 1024} {
+		goStraight[int64](t, capacity)
+		goStraight[[8]uint64](t, capacity)
+		goStraight[[128]uint64](t, capacity)
+	}
+}
+
+func goStraight[T any](t *testing.T, capacity int) {
+	ch := openTest[T](t, WithCapacity(capacity), WithSingleSender(), WithSingleReceiver(), withStart(1<<posBits-100))
+	h := ch.Sender.h
+	var v T
+	for range 3 {
+		for range capacity {
+			require.True(t, h.send.raise())
+			slot, ok := h.nextFree()
+			require.True(t, ok)
+			require.Equal(t, unsafe.Pointer(h.slot(h.tx.pos())), slot)
+			h.send.lower()
+			require.NoError(t, ch.Send(v))
+		}
+		_, ok := h.nextFree()
+		require.False(t, ok, "full")
+		for range capacity {
+			require.True(t, h.recv.raise())
+			require.True(t, h.rx.ready())
+			require.Equal(t, unsafe.Pointer(h.slot(h.rx.pos())), h.rx.slot)
+			h.recv.lower()
+			_, err := ch.Recv()
+			require.NoError(t, err)
+		}
+		require.False(t, h.rx.ready(), "empty")
 	}
 }
 
