@@ -379,6 +379,44 @@ func goStraight[T any](t *testing.T, capacity int) {
 	}
 }
 
+// The capacity of a single sender is exact also where there are more slots.
+func TestSingleSenderCapacity(t *testing.T) {
+	for _, capacity := range []int{1, 2, 3, 5, 100} {
+		ch := openTest[int64](t, WithCapacity(capacity), WithSingleSender(), WithSingleReceiver())
+		for range 2 {
+			for i := range capacity {
+				require.NoError(t, ch.Send(int64(i)))
+			}
+			require.ErrorIs(t, ch.TrySend(0), ErrFull)
+			sent := make(chan error)
+			parking(t, ch.Sender.h, func() { sent <- ch.Send(int64(capacity)) })
+			for i := range capacity + 1 {
+				v, err := ch.Recv()
+				require.NoError(t, err)
+				require.Equal(t, int64(i), v)
+				if i == 0 {
+					require.NoError(t, <-sent)
+				}
+			}
+		}
+	}
+}
+
+// What lies there when the channel is closed is received, and nothing comes behind it.
+func TestSingleSenderAfterClose(t *testing.T) {
+	ch := openTest[int64](t, WithCapacity(4), WithSingleSender(), WithSingleReceiver())
+	require.NoError(t, ch.Send(1))
+	require.NoError(t, ch.Close())
+	require.ErrorIs(t, ch.Send(2), ErrClosed)
+	n, err := ch.SendBatch(t.Context(), []int64{2, 3})
+	require.ErrorIs(t, err, ErrClosed)
+	require.Zero(t, n)
+	_, err = ch.Recv()
+	require.NoError(t, err)
+	_, err = ch.Recv()
+	require.ErrorIs(t, err, ErrClosed)
+}
+
 // Single roles bring the shared hints up every 64 positions, on every way.
 func TestSingleRolesHints(t *testing.T) {
 	const start = 1<<posBits - 64

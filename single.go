@@ -49,7 +49,7 @@ type prefetches struct {
 	lines uint64 // of a chunk
 }
 
-// prefetchBytes is how much is asked for at once, and how far ahead, unless that is less than a slot.
+// prefetchBytes is how much is asked for at once, unless that is less than a slot: when as much again lies before it.
 const prefetchBytes = 1024
 
 func (r *ring) startSingle() {

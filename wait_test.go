@@ -425,6 +425,9 @@ func TestSingleRoleNested(t *testing.T) {
 	require.NoError(t, ch.SendFunc(t.Context(), func(v *int64) error {
 		require.ErrorIs(t, ch.Send(9), ErrBusy)
 		require.ErrorIs(t, ch.TrySend(9), ErrBusy)
+		n, err := ch.SendBatch(t.Context(), []int64{9, 9})
+		require.ErrorIs(t, err, ErrBusy)
+		require.Zero(t, n)
 		*v = 1
 		return nil
 	}))
@@ -433,6 +436,9 @@ func TestSingleRoleNested(t *testing.T) {
 		require.ErrorIs(t, err, ErrBusy)
 		_, err = ch.TryRecv()
 		require.ErrorIs(t, err, ErrBusy)
+		n, err := ch.RecvBatch(t.Context(), make([]int64, 2))
+		require.ErrorIs(t, err, ErrBusy)
+		require.Zero(t, n)
 		require.Equal(t, int64(1), *v)
 		return nil
 	}))
