@@ -17,16 +17,22 @@ type codec[T any] struct {
 	bools []uintptr // offsets of the bools in T
 }
 
-// put copies the value in, a small one word by word: a wider load would have to wait until the fields,
-// which the caller has most likely just written one by one, are in the cache, and those wait for
+// wordwise says whether a value that was just written is to be copied word by word: a wider load would have to wait
+// until the fields, which the caller has most likely just written one by one, are in the cache, and those wait for
 // everything that was written before them, slots among it.
-func (c codec[T]) put(slot unsafe.Pointer, v *T) {
+func wordwise[T any]() bool {
 	const small = 128
-	if unsafe.Sizeof(*v)%8 != 0 || unsafe.Sizeof(*v) <= 8 || unsafe.Sizeof(*v) > small {
-		*(*T)(slot) = *v
+	n := unsafe.Sizeof(*new(T))
+	return n%8 == 0 && n > 8 && n <= small
+}
+
+// put copies the value in.
+func (c codec[T]) put(slot unsafe.Pointer, v *T) {
+	if wordwise[T]() {
+		copyWords(slot, unsafe.Pointer(v), unsafe.Sizeof(*v))
 		return
 	}
-	copyWords(slot, unsafe.Pointer(v), unsafe.Sizeof(*v))
+	*(*T)(slot) = *v
 }
 
 // putOld is put for a value that was not written just now.
@@ -50,17 +56,15 @@ func copyWords(to, from unsafe.Pointer, n uintptr) {
 // nor 1: such a bool would be undefined behaviour in Go.
 func (c codec[T]) get(slot unsafe.Pointer, v *T) bool {
 	*v = *(*T)(slot)
-	if len(c.bools) != 0 && !c.valid(unsafe.Pointer(v)) {
-		var zero T
-		*v = zero
-		return false
-	}
-	return true
+	return len(c.bools) == 0 || c.valid(v)
 }
 
-func (c codec[T]) valid(p unsafe.Pointer) bool {
+// valid looks at the bools of a value that was copied out.
+func (c codec[T]) valid(v *T) bool {
 	for _, off := range c.bools {
-		if *(*uint8)(unsafe.Add(p, off)) > 1 {
+		if *(*uint8)(unsafe.Add(unsafe.Pointer(v), off)) > 1 {
+			var zero T
+			*v = zero
 			return false
 		}
 	}

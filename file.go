@@ -89,6 +89,9 @@ func newHeader(name string, o *options, l *layout) (*header, error) {
 	if o.oneRecver {
 		h.flags |= flagSingleReceiver
 	}
+	if (o.oneSender || o.oneRecver) && h.capacity > 0 && canFenceProcesses() {
+		h.flags |= flagFences
+	}
 	_, _ = rand.Read(h.id[:]) // Never fails: crypto/rand.
 	if !h.geometry() {
 		return nil, &chanError{name, ErrTooLarge, fmt.Sprintf("%d values of %d bytes cannot be mapped; use a smaller WithCapacity (at most %d) or a smaller type",
@@ -116,6 +119,9 @@ func (h *header) compare(name string, o *options, l *layout) error {
 	}
 	if o.oneRecver && h.flags&flagSingleReceiver == 0 {
 		return m("the receiver's role", "single", "for many")
+	}
+	if h.flags&flagFences != 0 && !canFenceProcesses() {
+		return &chanError{name, errors.ErrUnsupported, "its single roles count on membarrier(2), which this process may not call; allow it in the sandbox, or make the channel without single roles"}
 	}
 	return nil
 }

@@ -49,6 +49,7 @@ const (
 	barDetached uint32 = 1 << iota
 	barFunc            // it is in its SendFunc or RecvFunc
 	barShape           // the slot may be free where the position is not to be had yet
+	barShared          // it is not a single role, or who sleeps cannot fence for it, or the race detector looks
 )
 
 // inside notes that a single role is in its SendFunc or RecvFunc, or out again.
@@ -113,18 +114,17 @@ func (s *side) end() {
 	}
 }
 
-// raise is begin for a call that goes straight to the slot.
+// raise is begin for a call that goes straight to its slot, if up says so too. False: it must not.
 func (s *side) raise() bool {
-	if !s.alone || s.bar.Load() != 0 {
+	if s.bar.Load() != 0 {
 		return false
 	}
 	storeRelease(&s.busy, 1)
-	if s.bar.Load() == 0 {
-		return true
-	}
-	s.lower()
-	return false
+	return true
 }
+
+// up says after raise whether the call may go on.
+func (s *side) up() bool { return s.bar.Load() == 0 }
 
 // lower is end for raise.
 func (s *side) lower() {
@@ -186,6 +186,7 @@ type handle struct {
 	name  string
 	path  string
 	opts  options
+	spins bool // its calls spin before they park, or always
 	info  *header
 	errs  handleErrors
 	file  *os.File
@@ -229,6 +230,7 @@ func openHandle(name string, l *layout, roles uint64, opts []Option) (*handle, e
 	}
 	for {
 		h := &handle{name: name, path: path, opts: o, errs: newHandleErrors(name), bells: map[int]ringer{}}
+		h.spins = o.wait == Spin || o.wait == Adaptive && canSpin()
 		again, err := h.open(l, roles)
 		if err == nil && !again {
 			return h, nil
@@ -318,6 +320,7 @@ func (h *handle) adopt() {
 		full: lengthTag(i.size), rendezvous: i.capacity == 0,
 		oneSender: i.capacity > 0 && i.flags&flagSingleSender != 0,
 		oneRecver: i.capacity > 0 && i.flags&flagSingleReceiver != 0,
+		fences:    i.flags&flagFences != 0,
 		ctl:       (*control)(at(i.ctl)),
 		rv:        (*[maxPeers]atomic.Uint32)(unsafe.Add(at(i.ctl), unsafe.Sizeof(control{}))),
 	}
@@ -347,12 +350,13 @@ func (h *handle) join(roles uint64) error {
 			continue
 		}
 		h.sides.Add(1)
+		r.s.bar.Store(barShared)
 		if h.info.flags&r.flag == 0 {
 			continue
 		}
-		r.s.alone = !raceEnabled && h.info.capacity > 0
-		if r.s.d == sending && h.n != h.capacity {
-			r.s.bar.Store(barShape)
+		if r.s.alone = !raceEnabled && h.info.capacity > 0; r.s.alone {
+			r.s.bar.Store(h.singleBar(r.s.d))
+			h.plainFree = r.s.d == receiving && r.s.bar.Load() == 0
 		}
 		if ok, err := h.locks.tryLock(r.s.lock); err != nil {
 			return h.fail("lock its single role", err)
@@ -370,6 +374,17 @@ func (h *handle) join(roles uint64) error {
 		return h.fail("make a doorbell in "+h.opts.dir, err)
 	}
 	return nil
+}
+
+// singleBar is what bars a single role's calls from their slots from the start.
+func (h *handle) singleBar(d direction) (bar uint32) {
+	if d == sending && h.n != h.capacity {
+		bar |= barShape
+	}
+	if weakStores && !(h.fences && fencesReach()) {
+		bar |= barShared
+	}
+	return bar
 }
 
 // holder names the process that has a role, as far as the entries tell.

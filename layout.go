@@ -38,7 +38,7 @@ import (
 
 // LayoutVersion is the version of the layout of a channel's file. Programs share a
 // channel only if theirs is the same.
-const LayoutVersion = 1
+const LayoutVersion = 2
 
 const (
 	layoutMagic   = "shmchan\x00"
@@ -80,7 +80,8 @@ const (
 const (
 	flagSingleSender uint64 = 1 << iota
 	flagSingleReceiver
-	flagsKnown = flagSingleSender | flagSingleReceiver
+	flagFences // who goes to sleep, or seals, fences for all who share the channel
+	flagsKnown = flagSingleSender | flagSingleReceiver | flagFences
 )
 
 // control is the block at ctlOff. What one side writes often has a pair of cache
@@ -102,7 +103,9 @@ type control struct {
 	givenBack atomic.Uint64 // values given back, or taken over from a dead receiver
 	recovered atomic.Uint64 // dead participants cleared away
 	joins     atomic.Uint64 // participants that have joined
-	_         [128 - 40]byte
+	_         [64 - 40]byte
+	window    atomic.Uint64 // what the single sender has in hand, see single.go; written all the time, by it alone
+	_         [64 - 8]byte
 }
 
 func (c *control) waiting(d direction) *[4]atomic.Uint64 {
@@ -141,6 +144,7 @@ var (
 	_ [256]byte = [unsafe.Offsetof(control{}.tail)]byte{}
 	_ [384]byte = [unsafe.Offsetof(control{}.head)]byte{}
 	_ [512]byte = [unsafe.Offsetof(control{}.givenUp)]byte{}
+	_ [576]byte = [unsafe.Offsetof(control{}.window)]byte{}
 	_ [64]byte  = [unsafe.Sizeof(peer{})]byte{}
 	_ [64]byte  = [posShift + posBits]byte{}
 )

@@ -8,6 +8,7 @@ package shmchan
 import (
 	"errors"
 	"os"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,3 +43,6 @@ func onDeath(int, func()) (func(), error) { return nil, errors.ErrUnsupported }
 func pidSpace() uint64 { return 0 }
 
 func newLocks(f *os.File, h *header, dir string) locker { return newFlockLocks(dir, h.id) }
+
+// onlineCPUs is how many CPUs the machine has running.
+func onlineCPUs() int { return runtime.NumCPU() }

@@ -8,6 +8,9 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -26,6 +29,32 @@ func allocate(f *os.File, size int64) error {
 		return writeZeros(f, size)
 	}
 	return err
+}
+
+// onlineCPUs is how many CPUs the machine has running.
+func onlineCPUs() int {
+	list, err := os.ReadFile("/sys/devices/system/cpu/online") // as 0-3,6
+	if n := countCPUs(string(list)); err == nil && n > 0 {
+		return n
+	}
+	return runtime.NumCPU()
+}
+
+// countCPUs is how many a list of them has, 0 if it is none.
+func countCPUs(list string) (n int) {
+	for part := range strings.SplitSeq(strings.TrimSpace(list), ",") {
+		first, last, isRange := strings.Cut(part, "-")
+		if !isRange {
+			last = first
+		}
+		a, errA := strconv.Atoi(first)
+		b, errB := strconv.Atoi(last)
+		if errA != nil || errB != nil || a < 0 || b < a {
+			return 0
+		}
+		n += b - a + 1
+	}
+	return n
 }
 
 // timerTicker is a timerfd in Go's poller. Per tick it costs a third of what a

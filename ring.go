@@ -105,6 +105,8 @@ type ring struct {
 	rendezvous bool
 	oneSender  bool // the single sender's fast path: no claim
 	oneRecver  bool // the single receiver's
+	fences     bool // some may publish and free without a fence, see single.go
+	plainFree  bool // we are a single receiver who may
 
 	ctl    *control
 	rv     *[maxPeers]atomic.Uint32 // rendezvous: who waits to receive, see rendezvous.go
@@ -371,6 +373,12 @@ func (r *ring) claimRecv() (pos uint64, passed uint64, v verdict) {
 			if r.ctl.closed.Load() == 0 || passed != 0 {
 				return p, passed, blocked
 			}
+			if w := r.inWindow(); w != 0 {
+				if wordState(w) != stWriting {
+					return p, passed, corrupt
+				}
+				return p, w, blocked
+			}
 			if r.slot(p).CompareAndSwap(w, word(p, 0, stSealed)) {
 				return p, passed, sealed
 			}
@@ -502,11 +510,16 @@ func (r *ring) nothingToTake() bool {
 // free hands the slot at pos, which we were reading, to the senders. False: the
 // word was not ours any more, which only nonsense in the shared bytes can bring about.
 func (r *ring) free(pos uint64) bool {
-	from := word(pos, r.me, stReading)
+	s, from, to := r.slot(pos), word(pos, r.me, stReading), word((pos+r.n)&posMask, 0, stFree)
 	if r.oneRecver {
 		from = word(pos, r.full, stFull)
 	}
-	if !r.slot(pos).CompareAndSwap(from, word((pos+r.n)&posMask, 0, stFree)) {
+	if r.plainFree { // Nobody else changes it: see single.go.
+		if s.Load() != from {
+			return false
+		}
+		storeRelease(s, to)
+	} else if !s.CompareAndSwap(from, to) {
 		return false
 	}
 	if r.oneRecver {
@@ -592,7 +605,7 @@ func (r *ring) canRecv(p uint64) bool {
 		inHand = inHand || wordState(w) != stHole
 		return !found
 	})
-	return found || !sane || !inHand && (r.ctl.closed.Load() != 0 || r.slot(end).Load() == word(end, 0, stSealed))
+	return found || !sane || !inHand && (r.ctl.closed.Load() != 0 && r.ctl.window.Load() == 0 || r.slot(end).Load() == word(end, 0, stSealed))
 }
 
 // holders calls f with the word of every slot in somebody's hands that a caller
@@ -625,12 +638,16 @@ func (r *ring) holders(d direction, f func(w uint64)) {
 		inHand(w)
 		return wordState(w) != stFull
 	})
+	inHand(r.ctl.window.Load())
 }
 
 // recoverTag gives back what the dead owner with this tag had in hand, by CAS on
 // the exact word: several may do it at once, and an owner of the same index but
 // another generation is not touched. It returns how many slots became free and full.
 func (r *ring) recoverTag(tag uint64) (freed, refilled int) {
+	if w := r.ctl.window.Load(); w != 0 && wordTag(w) == tag && r.ctl.window.CompareAndSwap(w, 0) {
+		freed++
+	}
 	for i := uint64(0); i < r.n; i++ {
 		s := r.slot(i)
 		w := s.Load()

@@ -303,41 +303,53 @@ func TestTakeWaiter(t *testing.T) {
 	require.False(t, ok)
 }
 
-// Between the look of a single role at its slot and what it does there the slot may have been sealed: then
-// nothing is sent. Or somebody has scribbled on it: then that is found out.
-func TestSingleRolesLookAgain(t *testing.T) {
-	open := func() *Chan[int64] {
-		return openTest[int64](t, WithCapacity(4), WithSingleSender(), WithSingleReceiver(), withStart(1<<posBits-1))
+// While the single sender has something in hand nobody seals the channel: it may still store a value in the slot.
+func TestWindowHoldsTheSealUp(t *testing.T) {
+	open := func() (*Chan[int64], *handle) {
+		ch := openTest[int64](t, WithCapacity(4), WithSingleSender(), WithSingleReceiver(), withStart(1<<posBits-1))
+		return ch, ch.Sender.h
 	}
-	ch := open()
-	h := ch.Sender.h
-	_, ok := h.nextFree()
-	require.True(t, ok)
+	ch, h := open()
+	slot := h.txSlot()
+	require.True(t, h.openWindow())
 	require.NoError(t, ch.Close())
-	_, err := ch.Recv()
+	_, err := ch.TryRecv()
+	require.ErrorIs(t, err, ErrEmpty, "it may still come")
+	*(*int64)(unsafe.Add(slot, valueOffset)) = 7
+	h.sent(slot)
+	require.True(t, h.shutWindow())
+	v, err := ch.TryRecv()
+	require.NoError(t, err)
+	require.Equal(t, int64(7), v)
+	_, err = ch.TryRecv()
 	require.ErrorIs(t, err, ErrClosed)
-	require.False(t, h.sendAlone())
+	require.False(t, h.openWindow(), "closed")
+	require.True(t, h.shutWindow())
 	require.ErrorIs(t, ch.Send(1), ErrClosed)
+
+	// Its owner is dead, and nothing came: then it is recovered and the channel has ended.
+	ch, h = open()
+	h.ctl.window.Store(word(1<<posBits-1, h.me+1<<idxBits, stWriting))
+	require.NoError(t, ch.Close())
 	_, err = ch.Recv()
 	require.ErrorIs(t, err, ErrClosed)
-	_, ok = h.nextFree()
-	require.False(t, ok, "closed")
+	require.Zero(t, h.ctl.window.Load())
 
-	for _, scribble := range []uint64{word(1<<posBits-1, 8, stReading), word(3, 8, stFull), ^uint64(0)} {
-		ch = open()
-		h = ch.Sender.h
-		require.NoError(t, ch.Send(7))
-		require.True(t, h.rx.ready())
-		h.slot(h.rx.pos()).Store(scribble)
-		require.False(t, h.recvAlone())
+	// A receiver that waits for the window is woken when it is shut.
+	ch, h = open()
+	require.True(t, h.openWindow())
+	require.NoError(t, ch.Close())
+	got := make(chan error)
+	parking(t, h, func() { _, err := ch.Recv(); got <- err })
+	require.True(t, h.shutWindow())
+	h.wakeOne(receiving)
+	require.ErrorIs(t, <-got, ErrClosed)
 
-		ch = open()
-		h = ch.Sender.h
-		_, ok = h.nextFree()
-		require.True(t, ok)
-		h.slot(h.tx.pos()).Store(scribble)
-		require.False(t, h.sendAlone())
-	}
+	ch, h = open()
+	h.ctl.window.Store(word(3, 8, stFull))
+	require.NoError(t, ch.Close())
+	_, err = ch.Recv()
+	require.ErrorIs(t, err, ErrCorrupt, "nobody writes that there")
 }
 
 // Single roles go straight to their slots, position by position, whatever the slots' size and number.
@@ -356,26 +368,24 @@ func goStraight[T any](t *testing.T, capacity int) {
 	ch := openTest[T](t, WithCapacity(capacity), WithSingleSender(), WithSingleReceiver(), withStart(1<<posBits-100))
 	h := ch.Sender.h
 	var v T
+	straight := func(s *side, slot unsafe.Pointer, pos uint64) {
+		require.True(t, s.raise())
+		require.True(t, s.up())
+		require.Equal(t, unsafe.Pointer(h.slot(pos)), slot)
+		s.lower()
+	}
 	for range 3 {
 		for range capacity {
-			require.True(t, h.send.raise())
-			slot, ok := h.nextFree()
-			require.True(t, ok)
-			require.Equal(t, unsafe.Pointer(h.slot(h.tx.pos())), slot)
-			h.send.lower()
+			straight(&h.send, h.txSlot(), h.tx.pos())
 			require.NoError(t, ch.Send(v))
 		}
-		_, ok := h.nextFree()
-		require.False(t, ok, "full")
+		require.Nil(t, h.txSlot(), "full")
 		for range capacity {
-			require.True(t, h.recv.raise())
-			require.True(t, h.rx.ready())
-			require.Equal(t, unsafe.Pointer(h.slot(h.rx.pos())), h.rx.slot)
-			h.recv.lower()
+			straight(&h.recv, h.rxSlot(), h.rx.pos())
 			_, err := ch.Recv()
 			require.NoError(t, err)
 		}
-		require.False(t, h.rx.ready(), "empty")
+		require.Nil(t, h.rxSlot(), "empty")
 	}
 }
 

@@ -87,29 +87,37 @@ func open[T any](name string, roles uint64, opts []Option) (*handle, codec[T], e
 // been received.
 //
 // It fails with ErrClosed, ErrDetached, ErrDisconnected or ErrCorrupt; v was then not sent.
-func (s *Sender[T]) Send(v T) error { return s.send(&v) }
-
-// SendContext is Send that also ends, with ctx.Err(), when ctx does. A value whose
-// SendContext failed was not sent.
-func (s *Sender[T]) SendContext(ctx context.Context, v T) error { return s.sendWith(ctx, &v) }
-
-func (s *Sender[T]) send(v *T) error {
+func (s *Sender[T]) Send(v T) error {
 	h := s.h
 	if h.send.raise() {
-		if slot, ok := h.nextFree(); ok {
-			s.put(unsafe.Add(slot, valueOffset), v)
-			if h.sendAlone() {
-				if h.anyWaiting(receiving) {
+		if h.send.up() {
+			if slot := h.txSlot(); slot != nil {
+				open := h.openWindow()
+				if open {
+					if wordwise[T]() {
+						copyWords(unsafe.Add(slot, valueOffset), unsafe.Pointer(&v), unsafe.Sizeof(v))
+					} else {
+						*(*T)(unsafe.Add(slot, valueOffset)) = v
+					}
+					h.sent(slot)
+				}
+				if h.shutWindow() {
 					h.wakeOne(receiving)
 				}
-				h.send.lower()
-				return nil
+				if open {
+					h.send.lower()
+					return nil
+				}
 			}
 		}
 		h.send.lower()
 	}
-	return s.sendWith(forever, v)
+	return s.sendWith(forever, &v)
 }
+
+// SendContext is Send that also ends, with ctx.Err(), when ctx does. A value whose
+// SendContext failed was not sent.
+func (s *Sender[T]) SendContext(ctx context.Context, v T) error { return s.sendWith(ctx, &v) }
 
 func (s *Sender[T]) sendWith(ctx context.Context, v *T) error {
 	h := s.h
@@ -163,15 +171,9 @@ func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 		if ctx != nil && ctx.Err() != nil {
 			return n, ctx.Err()
 		}
-		if h.send.alone && h.send.bar.Load() == 0 {
-			if slot, ok := h.nextFree(); ok {
-				s.putOld(unsafe.Add(slot, valueOffset), &vs[n])
-				if h.sendAlone() {
-					quiet++
-					n++
-					continue
-				}
-			}
+		if k := s.sendSome(vs[n:]); k > 0 {
+			n, quiet = n+k, quiet+k
+			continue
 		}
 		var pos uint64
 		if quiet > 0 {
@@ -198,6 +200,32 @@ func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 		n++
 	}
 	return n, nil
+}
+
+// sendSome sends what a single sender can of vs without waiting or waking, and says how many.
+func (s *Sender[T]) sendSome(vs []T) (n int) {
+	h := s.h
+	if h.send.bar.Load() != 0 {
+		return 0
+	}
+	slot := h.txSlot()
+	if slot == nil {
+		return 0
+	}
+	for h.openWindow() {
+		s.putOld(unsafe.Add(slot, valueOffset), &vs[n])
+		h.sent(slot)
+		if n++; n == len(vs) {
+			break
+		}
+		if slot = h.txSlot(); slot == nil {
+			break
+		}
+	}
+	if h.shutWindow() && n == 0 {
+		h.wakeOne(receiving)
+	}
+	return n
 }
 
 // SendFunc waits for space like SendContext, and has fill build the value where it
@@ -239,15 +267,21 @@ func (s *Sender[T]) SendFunc(ctx context.Context, fill func(v *T) error) error {
 func (r *Receiver[T]) Recv() (v T, err error) {
 	h := r.h
 	if h.recv.raise() {
-		if h.rx.ready() {
-			ok := r.get(unsafe.Add(h.rx.slot, valueOffset), &v)
-			pos := h.rx.pos()
-			if h.recvAlone() {
-				h.wakeAfterFree()
-				h.recv.lower()
-				if !ok {
-					err = r.badBool(pos)
+		if h.recv.up() {
+			slot := h.rxSlot()
+			if slot == nil && h.spins {
+				slot = h.recv.soon()
+			}
+			if slot != nil {
+				v = *(*T)(unsafe.Add(slot, valueOffset))
+				if len(r.bools) != 0 && !r.valid(&v) {
+					err = r.badBool(h.rx.pos())
 				}
+				h.received(slot)
+				if h.awaited() {
+					h.wakeAfterFree()
+				}
+				h.recv.lower()
 				return v, err
 			}
 		}
@@ -349,12 +383,14 @@ func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error)
 			return n, r.badBool(pos)
 		}
 		n++
-		for h.recv.alone && h.recv.bar.Load() == 0 && n < len(buf) && h.rx.ready() {
-			pos := h.rx.pos()
-			ok := r.get(unsafe.Add(h.rx.slot, valueOffset), &buf[n])
-			if !h.recvAlone() {
+		for h.recv.bar.Load() == 0 && n < len(buf) {
+			slot := h.rxSlot()
+			if slot == nil {
 				break
 			}
+			pos := h.rx.pos()
+			ok := r.get(unsafe.Add(slot, valueOffset), &buf[n])
+			h.received(slot)
 			freed++
 			if !ok {
 				return n, r.badBool(pos)

@@ -4,9 +4,15 @@ package shmchan
 //
 // Invariants:
 //   - Only the role's goroutine touches tx, or rx; detach does once no call is under way.
-//   - slot and word belong to the same position, the role's next, and left is never 0.
+//   - off and word belong to the same position, the role's next, and left is never 0.
 //   - The slot that was looked at stays as it is until the role itself changes it, but for a
-//     seal in the place of FREE, on which the CAS that publishes fails.
+//     seal in the place of FREE.
+//   - The sender says in the window what it has in hand, then looks whether the channel is
+//     closed, and shuts the window when its value is published. Who would seal has seen that the channel is
+//     closed, fences for all, and then looks at the window. One of the two sees the other, so
+//     that no value is stored over a seal (model/straight.pml).
+//   - A store that publishes or frees may reach the others after the look for sleepers that
+//     follows it. So who goes to sleep fences for all too, between his flag and his look.
 
 import (
 	"math/bits"
@@ -16,40 +22,39 @@ import (
 
 // solo is where a single role stands, and what it needs for the next slot.
 type solo struct {
-	_     [64]byte
-	slot  unsafe.Pointer // of the next position
-	word  uint64         // that slot's if it is for us: FREE for the sender, FULL for the receiver
-	step  uint64         // from that word to the one that we leave there
-	left  uint64         // positions until the next turn
-	bound uint64         // at the last hint, the other side was not at work below it
-	_     [64]byte
+	_      [64]byte
+	off    uintptr // of the next position's slot, from the first
+	word   uint64  // that slot's if it is for us: FREE for the sender, FULL for the receiver
+	step   uint64  // from that word to the one that we leave there
+	claim  uint64  // the sender's: from that word to WRITING, by us
+	left   uint64  // positions until the next turn
+	bound  uint64  // the other side is not at work below it
+	waited uint64  // the position at which we last had to wait
+	hold   uint32  // pauses, see holdFor
+	stream bool    // see clear
+	_      [64]byte
 }
 
 func (f *solo) pos() uint64 { return f.word >> posShift }
 
-// ready says whether the slot is for us.
-func (f *solo) ready() bool { return (*atomic.Uint64)(f.slot).Load() == f.word }
-
-// done publishes the value in the slot, or frees it. False: somebody has changed the word.
-func (f *solo) done() bool { return (*atomic.Uint64)(f.slot).CompareAndSwap(f.word, f.word+f.step) }
-
 // next goes on to the next slot, and asks for a turn once in a while. After a turn it is right again.
 func (f *solo) next(stride uintptr) (turn bool) {
-	f.slot = unsafe.Add(f.slot, stride)
+	f.off += stride
 	f.word += 1 << posShift
 	f.left--
 	return f.left == 0
 }
 
 // prefetches says how far ahead a role asks for the lines of slots, so that several of them
-// are on their way from the other CPU at once, and a locked instruction finds its line here.
+// are on their way from the other CPU at once, and are here when they are needed.
 type prefetches struct {
 	chunk uint64 // slots from turn to turn, a power of two; their lines are asked for at once
 	ahead uint64 // how many slots ahead, 0 for never
 	lines uint64 // of a chunk
 }
 
-// prefetchBytes is how much is asked for at once, unless that is less than a slot: when as much again lies before it.
+// prefetchBytes is how much is asked for at once, unless that is less than a slot. It is asked
+// for when as much again lies before it.
 const prefetchBytes = 1024
 
 func (r *ring) startSingle() {
@@ -60,6 +65,7 @@ func (r *ring) startSingle() {
 	}
 	r.tx.step = word(0, r.full, stFull) - word(0, 0, stFree)
 	r.rx.step = word(r.n, 0, stFree) - word(0, r.full, stFull)
+	r.tx.claim = word(0, r.me, stWriting) - word(0, 0, stFree)
 	r.setTail(r.tailHint())
 	r.setHead(r.headHint())
 	r.tx.bound, r.rx.bound = r.headHint()+r.capacity, r.tailHint()
@@ -69,46 +75,159 @@ func (r *ring) setTail(p uint64) { r.set(&r.tx, p, word(p, 0, stFree)) }
 func (r *ring) setHead(p uint64) { r.set(&r.rx, p, word(p, r.full, stFull)) }
 
 func (r *ring) set(f *solo, p, w uint64) {
-	f.slot, f.word, f.left = unsafe.Pointer(r.slot(p)), w, r.chunk-p&(r.chunk-1)
+	f.off, f.word, f.left = uintptr(p&r.mask)*r.stride, w, r.chunk-p&(r.chunk-1)
 }
 
-// turn is what is due every chunk: to begin anew at the ring's end, to tell the others where we are, and to
-// ask for lines. Those beyond bound the other side is at work on.
+// turn is what is due every chunk: to begin anew at the ring's end, to tell the others where we are, to keep
+// away from them, and to ask for lines.
 func (r *ring) turn(f *solo, own, other *atomic.Uint64, room uint64) {
 	p := f.pos()
 	r.set(f, p, f.word)
 	if p&hintMask == 0 {
-		own.Store(p)
-		f.bound = other.Load()&posMask + room
+		storeRelease(own, p)
 	}
-	if a := p + r.ahead; r.ahead != 0 && dist(f.bound, a+r.chunk) >= 0 {
+	if r.ahead == 0 {
+		return
+	}
+	a := p + r.ahead
+	if dist(f.bound, a+r.chunk) >= 0 || f.clear(a+r.chunk, r.chunk, other, room) {
 		prefetchWrite(unsafe.Pointer(r.slot(a)), r.lines)
 	}
 }
 
-// nextFree is the slot in which the single sender's next value goes, if there is nothing to think about.
-func (h *handle) nextFree() (slot unsafe.Pointer, ok bool) {
-	return h.tx.slot, h.tx.ready() && h.ctl.closed.Load() == 0
+//go:noinline
+func (r *ring) turnTail() { r.turn(&r.tx, &r.ctl.tail, &r.ctl.head, r.capacity) }
+
+//go:noinline
+func (r *ring) turnHead() { r.turn(&r.rx, &r.ctl.head, &r.ctl.tail, 0) }
+
+// txSlot is the slot in which the single sender's next value goes, and rxSlot that in which the
+// single receiver's next value is. Nil if it is not there yet.
+func (r *ring) txSlot() unsafe.Pointer { return r.straight(&r.tx) }
+func (r *ring) rxSlot() unsafe.Pointer { return r.straight(&r.rx) }
+
+func (r *ring) straight(f *solo) unsafe.Pointer {
+	slot := unsafe.Add(r.slots, f.off)
+	if (*atomic.Uint64)(slot).Load() != f.word {
+		return nil
+	}
+	return slot
 }
 
-// sendAlone publishes the value that was put there, and wakes nobody.
-func (h *handle) sendAlone() bool {
-	if !h.tx.done() {
-		return false
-	}
-	if h.tx.next(h.stride) {
-		h.turn(&h.tx, &h.ctl.tail, &h.ctl.head, h.capacity)
-	}
-	return true
+// openWindow says what the single sender has in hand. False: the channel is closed.
+func (r *ring) openWindow() bool {
+	storeRelease(&r.ctl.window, r.tx.word+r.tx.claim)
+	return r.ctl.closed.Load() == 0
 }
 
-// recvAlone frees the slot of the value that was taken from there, and wakes nobody.
-func (h *handle) recvAlone() bool {
-	if !h.rx.done() {
+// shutWindow says whether somebody may wait for what was done, or for the window.
+func (r *ring) shutWindow() (seen bool) {
+	storeRelease(&r.ctl.window, 0)
+	w := &r.ctl.receivers
+	return w[0].Load()|w[1].Load()|w[2].Load()|w[3].Load()|r.ctl.closed.Load() != 0
+}
+
+// inWindow is what the single sender has in hand: 0, or a WRITING word. The caller has seen that the
+// channel is closed.
+func (r *ring) inWindow() uint64 {
+	if !r.oneSender {
+		return 0
+	}
+	r.fenceAll()
+	return r.ctl.window.Load()
+}
+
+// fenceAll has all who share the channel pass a full fence, if their stores need that.
+func (r *ring) fenceAll() {
+	if r.fences {
+		fenceOthers()
+	}
+}
+
+// awaited says whether a sender may wait for what was freed, or a receiver for us, to seal.
+func (r *ring) awaited() bool {
+	w := &r.ctl.senders
+	return w[0].Load()|w[1].Load()|w[2].Load()|w[3].Load()|r.ctl.closed.Load() != 0
+}
+
+// sent publishes the value that was put in the slot, and wakes nobody.
+func (r *ring) sent(slot unsafe.Pointer) {
+	storeRelease((*atomic.Uint64)(slot), r.tx.word+r.tx.step)
+	if r.tx.next(r.stride) {
+		r.turnTail()
+	}
+}
+
+// received frees the slot whose value was taken, and wakes nobody.
+func (r *ring) received(slot unsafe.Pointer) {
+	storeRelease((*atomic.Uint64)(slot), r.rx.word+r.rx.step)
+	if r.rx.next(r.stride) {
+		r.turnHead()
+	}
+}
+
+// Distance. Who looks at a slot takes its line from the one who is at work on it, and so does his processor with
+// the lines behind it, which it fetches unasked. If the two follow each other closely they wait for each other's lines,
+// for each value anew; apart by some lines each finds its own where it needs them. The quicker
+// one therefore stays behind, as long as that pays. These are the measures, in pauses and looks, found by trying (docs/performance.md):
+const (
+	minHold   = 2    // before the next look at a slot that was not ready; less than the way there and back
+	maxHold   = 64   // the same, while values come thick and fast
+	soonLooks = 200  // after that, one after the other
+	apart     = 16   // looks at the other's hint, eight pauses each, before coming close
+	tryEvery  = 2048 // positions after which that is tried again
+)
+
+// clear says whether the other side is beyond p, and waits a little for that as long as it pays.
+func (f *solo) clear(p, chunk uint64, other *atomic.Uint64, room uint64) bool {
+	if f.bound = other.Load()&posMask + room; dist(f.bound, p) >= 0 {
+		return true
+	}
+	if !f.stream && f.pos()&(tryEvery-1) >= chunk {
 		return false
 	}
-	if h.rx.next(h.stride) {
-		h.turn(&h.rx, &h.ctl.head, &h.ctl.tail, 0)
+	f.stream = false
+	for range apart {
+		for range 8 {
+			pause()
+		}
+		if f.bound = other.Load()&posMask + room; dist(f.bound, p) >= 0 {
+			f.stream = true
+			break
+		}
 	}
-	return true
+	return f.stream
+}
+
+// soon is the slot that a single role waits for, if it is ready before long.
+func (s *side) soon() unsafe.Pointer {
+	h := s.h
+	f, n := &h.tx, min(maxHold, uint32(h.capacity/16)) // Full: there is time.
+	if s.d == receiving {
+		f = &h.rx
+		n = f.holdFor(n)
+	}
+	for range n {
+		pause()
+	}
+	for range soonLooks {
+		if slot := h.straight(f); slot != nil {
+			return slot
+		}
+	}
+	return nil
+}
+
+// holdFor is for how many pauses, at most that many, a receiver does not look at a slot that was not ready: twice as many as
+// before, if values came at least that fast since then.
+func (f *solo) holdFor(most uint32) uint32 {
+	run := uint64(dist(f.pos(), f.waited))
+	f.waited = f.pos()
+	if run >= 2 && 2*run >= uint64(f.hold) {
+		f.hold *= 2
+	} else {
+		f.hold /= 2
+	}
+	f.hold = min(max(f.hold, minHold), most)
+	return f.hold
 }

@@ -101,12 +101,16 @@ const (
 	probeEvery = 8 // after so many failures the whole budget is tried once
 )
 
-var canSpin = runtime.NumCPU() > 1
+// canSpin asks for the machine's CPUs, not for those of this process, which may be bound to another than its peer.
+var canSpin = sync.OnceValue(func() bool { return onlineCPUs() > 1 })
 
 // await waits until a call of this side may go on, or must not wait any longer.
 // Woken: a wake was spent on it, which the caller passes on. It may return early.
 func (s *side) await(ctx context.Context, k waitKind, pos uint64) (woken bool, err error) {
 	h := s.h
+	if s.bar.Load() == 0 && h.spins && s.soon() != nil {
+		return false, nil
+	}
 	if h.opts.wait == Spin {
 		for range maxSpins {
 			if h.ready(s.d, k, pos) {
@@ -118,7 +122,7 @@ func (s *side) await(ctx context.Context, k waitKind, pos uint64) (woken bool, e
 		runtime.Gosched()
 		return false, nil
 	}
-	if h.opts.wait == Adaptive && canSpin && s.spin(k, pos) {
+	if h.spins && s.spin(k, pos) {
 		return false, nil
 	}
 	h.checkHolders(s.d)
@@ -131,6 +135,7 @@ func (s *side) await(ctx context.Context, k waitKind, pos uint64) (woken bool, e
 		waiters.Put(w)
 		return false, h.errs.detached
 	}
+	h.fenceAll()
 	if h.ready(s.d, k, pos) || s.deserted(k) {
 		woken = s.dequeue(w)
 		waiters.Put(w)
@@ -275,6 +280,7 @@ func (h *handle) wakeLocal(s *side, all bool) (woke bool) {
 		h.clearWaiting(s.d, h.idx)
 	} else {
 		h.setWaiting(s.d, h.idx)
+		h.fenceAll()
 	}
 	for w := chosen; w != nil; w = chosen {
 		w.next, chosen = nil, w.next
@@ -551,6 +557,7 @@ func (h *handle) lookAfter() (found bool) {
 		turn, posted, settled := s.queue.first != nil, s.posters.first != nil, false
 		if turn || posted {
 			h.setWaiting(s.d, h.idx) // Before the look.
+			h.fenceAll()
 		}
 		for w := s.posters.first; w != nil; w = w.next {
 			settled = settled || h.settled(w.kind, w.pos)

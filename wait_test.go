@@ -607,6 +607,61 @@ func TestLastOneGone(t *testing.T) {
 	}
 }
 
+// A value that is published, or a slot that is freed, without a fence may reach us after its sender, or receiver, has
+// looked for sleepers: at the latest when we fence, so we look after that.
+func TestSleepersFence(t *testing.T) {
+	defer func() { fenceOthers = fenceProcesses }()
+	late := func(h *handle, d direction) {
+		fenceOthers = func() {
+			fenceOthers = func() {}
+			relieve(t, h, d)
+		}
+	}
+	done := make(chan error, 2)
+	for _, d := range []direction{sending, receiving} {
+		open := func() (*handle, func()) {
+			ch := openTest[int64](t, WithCapacity(4), WithSingleSender(), WithSingleReceiver(), WithWait(Park))
+			h := ch.Sender.h
+			h.fences = true
+			if d == receiving {
+				return h, func() { _, err := ch.Recv(); done <- err }
+			}
+			for range 4 {
+				require.NoError(t, ch.Send(1))
+			}
+			return h, func() { done <- ch.Send(1) }
+		}
+		h, call := open()
+		late(h, d)
+		go call()
+		until(t, "back, as it looked after the fence", func() bool { return len(done) == 1 })
+		require.NoError(t, <-done)
+
+		fenceOthers = func() {}
+		h, call = open()
+		parking(t, h, call)
+		late(h, d)
+		require.True(t, h.lookAfter())
+		until(t, "woken, as the backstop looked after the fence", func() bool { return len(done) == 1 })
+		require.NoError(t, <-done)
+	}
+
+	// Two wait, and one is woken: he sees what comes until the flag is up again, and passes on.
+	ch := openTest[int64](t, WithCapacity(4), WithSingleSender(), WithWait(Park))
+	h := ch.Sender.h
+	h.fences = true
+	fenceOthers = func() {}
+	for range 2 {
+		parking(t, h, func() { _, err := ch.Recv(); done <- err })
+	}
+	relieve(t, h, receiving)
+	late(h, receiving)
+	require.True(t, h.wakeLocal(&h.recv, false))
+	until(t, "both woken", func() bool { return len(done) == 2 })
+	require.NoError(t, <-done)
+	require.NoError(t, <-done)
+}
+
 // A call of a single role that goes straight to the slot keeps the memory, and lets go of it when it is the last.
 func TestDetachUnderASingleCall(t *testing.T) {
 	if raceEnabled {
@@ -618,6 +673,7 @@ func TestDetachUnderASingleCall(t *testing.T) {
 		require.True(t, h.side(d).raise())
 		require.NoError(t, ch.Detach())
 		require.False(t, h.released, "a call is under way")
+		require.False(t, h.side(d).up(), "detached")
 		require.False(t, h.side(d).raise(), "detached")
 		h.side(d).lower()
 		require.True(t, h.released)
