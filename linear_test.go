@@ -177,6 +177,9 @@ func identify(m *message) (uint64, error) {
 
 // end notes what a call returned.
 func (c *caller) end(r *record, n int, err error) error {
+	// What a single role has stored may be on its way still, and reading a clock does not wait for
+	// that, as anything would by which another process can know that the call has returned.
+	r.end.Add(0)
 	end := monotonic()
 	var result callResult
 	switch {

@@ -278,8 +278,8 @@ func (r *Receiver[T]) Recv() (v T, err error) {
 					err = r.badBool(h.rx.pos())
 				}
 				h.received(slot)
-				if h.awaited() {
-					h.wakeAfterFree()
+				if h.anyWaiting(sending) {
+					h.wakeOne(sending)
 				}
 				h.recv.lower()
 				return v, err

@@ -120,11 +120,10 @@ func (r *ring) openWindow() bool {
 	return r.ctl.closed.Load() == 0
 }
 
-// shutWindow says whether somebody may wait for what was done, or for the window.
-func (r *ring) shutWindow() (seen bool) {
+// shutWindow says whether a receiver may wait for what was done, or for the window.
+func (r *ring) shutWindow() (awaited bool) {
 	storeRelease(&r.ctl.window, 0)
-	w := &r.ctl.receivers
-	return w[0].Load()|w[1].Load()|w[2].Load()|w[3].Load()|r.ctl.closed.Load() != 0
+	return r.anyWaiting(receiving)
 }
 
 // inWindow is what the single sender has in hand: 0, or a WRITING word. The caller has seen that the
@@ -142,12 +141,6 @@ func (r *ring) fenceAll() {
 	if r.fences {
 		fenceOthers()
 	}
-}
-
-// awaited says whether a sender may wait for what was freed, or a receiver for us, to seal.
-func (r *ring) awaited() bool {
-	w := &r.ctl.senders
-	return w[0].Load()|w[1].Load()|w[2].Load()|w[3].Load()|r.ctl.closed.Load() != 0
 }
 
 // sent publishes the value that was put in the slot, and wakes nobody.

@@ -48,6 +48,7 @@
 /* TRYSEND, TRYRECV: TrySend and TryRecv instead of Send and Recv.
  * EARLYCLOSE: Close comes at any time, not after the last Send.
  * ONESENDER, ONERECEIVER: the single roles.
+ * STRAIGHT: with ONESENDER, it also goes straight to its slot, with its window.
  * HALVES: a value is written in two steps.
  * TRYONE: with TRYRECV, only the last receiver uses TryRecv.
  * ROUNDS: more than a claim of a sender may ever go round.
@@ -76,6 +77,10 @@ byte val[N];
 byte tail = START, head = START;
 byte holes, backs;
 bit closed;
+#ifdef STRAIGHT
+short window;
+byte died; /* the tag of the sender that died last: another may have its role by now */
+#endif
 
 /* Participants: senders first. A dead one is in dead until it is recovered. */
 #define PEERS (SENDERS+RECEIVERS)
@@ -190,7 +195,14 @@ inline measure() {
 #define CASOK(p, from) (SLOT(p) == (from))
 #define PUT(p, w) SLOT(p) = (w); measure()
 #define STEP(a, ...) :: d_step { pc == a -> __VA_ARGS__ }
-#define CRASH(i) :: d_step { deaths < CRASHES && pc != DEAD && pc != DONE -> deaths++; dead = dead | (1<<(i)); END(i); pc = DEAD; p = 0; q = 0; k = 0; h = 0; hs = 0; x = 0 }
+#ifdef STRAIGHT
+#define DIED(i) if :: (i) < SENDERS -> died = MYTAG(i) :: else fi;
+#define DEADTAG(i) ((i) < SENDERS -> died : MYTAG(i))
+#else
+#define DIED(i)
+#define DEADTAG(i) MYTAG(i)
+#endif
+#define CRASH(i) :: d_step { deaths < CRASHES && pc != DEAD && pc != DONE -> deaths++; DIED(i) dead = dead | (1<<(i)); END(i); pc = DEAD; p = 0; q = 0; k = 0; h = 0; hs = 0; x = 0 }
 
 #define DEAD 98
 #define DONE 99
@@ -240,6 +252,12 @@ inline taken(x) {
 #define S_BLOCKED 21
 #define S_LATEHOLE 22
 #define S_LATEWRITE 23
+#define S_WINDOW 24
+#define S_WCLOSED 25
+#define S_WWRITE 26
+#define S_WPUBLISH 27
+#define S_WHINT 28
+#define S_WSHUT 29
 
 /* after sending: the next value, or none */
 #define NEXTVALUE i++; hs = 0; k = 0; q = 0; h = 0; p = 0; pc = S_CLOSED; END(id); if :: i == VALUES -> pc = DONE; sending--; gone = gone | (1<<id) :: else fi
@@ -299,6 +317,26 @@ proctype sender(byte id) {
 		:: else -> pc = S_TAIL
 #endif
 		fi)
+#ifdef STRAIGHT
+	/* Send: straight; openWindow, sent, shutWindow */
+	:: d_step { pc == S_CLOSED && SLOT(own) == WORD(own, 0, FREE) -> p = own; pc = S_WINDOW }
+#ifdef M_NOWINDOW
+	STEP(S_WINDOW, pc = S_WCLOSED)
+#else
+	STEP(S_WINDOW, window = WORD(p, MYTAG(id), WRITING); pc = S_WCLOSED)
+#endif
+	STEP(S_WCLOSED, hs = closed; pc = (closed -> S_WSHUT : S_WWRITE))
+	STEP(S_WWRITE, val[p%N] = VALUE(id, i); pc = S_WPUBLISH)
+	STEP(S_WPUBLISH, MUST(drained, !saidclosed); MUST(owned, CASOK(p, WORD(p, 0, FREE)));
+		sent = sent | BIT(VALUE(id, i)); PUT(p, WORD(p, 0, FULL)); own = ADD(p, 1);
+		pc = ((p & HINTMASK) == HINTMASK -> S_WHINT : S_WSHUT))
+	STEP(S_WHINT, tail = own; measure(); pc = S_WSHUT)
+	STEP(S_WSHUT, window = 0;
+		if
+		:: hs -> i = VALUES; pc = DONE; sending--; gone = gone | (1<<id); p = 0; hs = 0
+		:: else -> NEXTVALUE
+		fi)
+#endif
 #ifndef ONESENDER
 	/* claimSend */
 	STEP(S_TAIL, p = tail;
@@ -556,6 +594,12 @@ proctype sender(byte id) {
 #define R_HEADEARLY 55
 #define R_LATECOUNT 56
 #define R_EMPTY 57
+#define R_WINDOW 58
+#ifdef STRAIGHT
+#define INWINDOW (window != 0)
+#else
+#define INWINDOW false
+#endif
 
 #ifdef ONERECEIVER
 #define TAKE own = (passed && DIST(first, p) < 0 -> first : p); pc = R_READ
@@ -669,10 +713,22 @@ proctype receiver(byte id) {
 #ifdef M_NOSEAL
 			SAIDCLOSED
 #else
+#ifdef STRAIGHT
+			pc = R_WINDOW
+#else
 			pc = R_SEAL
+#endif
 #endif
 		:: else -> NOTHING
 		fi)
+#ifdef STRAIGHT
+	/* inWindow */
+	STEP(R_WINDOW,
+		if
+		:: window == 0 -> pc = R_SEAL
+		:: else -> NOTHING
+		fi)
+#endif
 	STEP(R_SEAL,
 		if
 		:: CASOK(p, WORD(p, 0, FREE)) ->
@@ -829,7 +885,7 @@ proctype receiver(byte id) {
 	STEP(R_EMPTY, MUST(empty_exact, HAD(id)); NEXTRECV; b0 = 0; lastb = 0; lastk = 0; round = 0; same = 0; CLEARSEEN)
 #endif
 	/* blocked: until canRecv */
-	:: d_step { pc == R_BLOCKED && (ANY(FULL) || (closed || ANY(SEALED)) && !ANY(WRITING) && !ANY(READING)) -> NEXTRECV }
+	:: d_step { pc == R_BLOCKED && (ANY(FULL) || (closed && !INWINDOW || ANY(SEALED)) && !ANY(WRITING) && !ANY(READING)) -> NEXTRECV }
 #if CRASHES
 	CRASH(id)
 	:: d_step { pc == DEAD && (SINGLE_R || (dead & (1<<id)) == 0) ->
@@ -865,6 +921,7 @@ proctype closer() {
 #define V_BACK 67
 #define V_UNUSED 68
 #define V_LATEHOLE 69
+#define V_WINDOW 70
 
 #define NEXTSLOT rw = 0; j++; pc = V_LOAD; if :: j == N -> pc = V_UNUSED; j = 0 :: else fi
 
@@ -881,7 +938,18 @@ end:	do
 		:: (dead & (1<<who)) == 0 -> who++
 		:: else -> break
 		od;
-		t = MYTAG(who); j = 0; pc = V_LOAD }
+		t = DEADTAG(who); j = 0;
+#if defined(STRAIGHT) && !defined(M_DEADWINDOW)
+		pc = (window != 0 && TAG(window) == t -> V_WINDOW : V_LOAD); rw = window }
+	STEP(V_WINDOW,
+		if
+		:: window == rw -> window = 0
+		:: else
+		fi;
+		pc = V_LOAD; rw = 0)
+#else
+		pc = V_LOAD }
+#endif
 	STEP(V_LOAD, rw = slot[j];
 		if
 		:: TAG(rw) == t && STATE(rw) == WRITING ->
