@@ -381,7 +381,7 @@ func (h *handle) singleBar(d direction) (bar uint32) {
 	if d == sending && h.n != h.capacity {
 		bar |= barShape
 	}
-	if weakStores && !(h.fences && fencesReach()) {
+	if weakStores && (!h.fences || !fencesReach()) {
 		bar |= barShared
 	}
 	return bar
