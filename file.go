@@ -89,7 +89,7 @@ func newHeader(name string, o *options, l *layout) (*header, error) {
 	if o.oneRecver {
 		h.flags |= flagSingleReceiver
 	}
-	if (o.oneSender || o.oneRecver) && h.capacity > 0 && canFenceProcesses() {
+	if h.capacity > 0 && canFenceProcesses() {
 		h.flags |= flagFences
 	}
 	_, _ = rand.Read(h.id[:]) // Never fails: crypto/rand.

@@ -27,10 +27,14 @@ type side struct {
 	role uint64 // peerSends or peerReceives
 	lock int    // the lock of the single role
 
-	alone bool          // a single role, whose own calls are counted by busy and not by refs
-	busy  atomic.Uint64 // alone: its calls under way
-	bar   atomic.Uint32 // alone: why a call may not go straight to the slot
-	refs  atomic.Int64  // calls under way, less detachedBias once detached
+	alone  bool           // a single role, whose own calls are counted by busy and not by refs
+	busy   atomic.Uint64  // alone: its calls under way; else, that of the lane
+	bar    atomic.Uint32  // why a call may not go straight to the slot
+	lane   atomic.Uintptr // whose calls go straight to the slot: 0 for a single role, else a goroutine or nobody
+	missed atomic.Uint32
+	moves  uint32
+	laneMu sync.Mutex
+	refs   atomic.Int64 // calls under way, less detachedBias once detached
 
 	detached atomic.Bool
 	finished atomic.Bool
@@ -114,9 +118,19 @@ func (s *side) end() {
 	}
 }
 
+const nobody = 1
+
+// who is the number of a caller: 0 for a single role.
+func (s *side) who() uintptr {
+	if s.alone {
+		return 0
+	}
+	return goroutine()
+}
+
 // raise is begin for a call that goes straight to its slot, if up says so too. False: it must not.
-func (s *side) raise() bool {
-	if s.bar.Load() != 0 {
+func (s *side) raise(g uintptr) bool {
+	if s.bar.Load() != 0 || s.lane.Load() != g {
 		return false
 	}
 	storeRelease(&s.busy, 1)
@@ -124,12 +138,32 @@ func (s *side) raise() bool {
 }
 
 // up says after raise whether the call may go on.
-func (s *side) up() bool { return s.bar.Load() == 0 }
+func (s *side) up(g uintptr) bool { return s.bar.Load() == 0 && s.lane.Load() == g }
+
+// miss is for a call that was not in the lane.
+func (s *side) miss(g uintptr) {
+	if g <= nobody || s.bar.Load() != 0 || s.missed.Add(1)&(64<<s.moves-1) != 0 || !s.laneMu.TryLock() {
+		return
+	}
+	old := s.lane.Swap(nobody)
+	fence()
+	if s.busy.Load() == 0 {
+		if s.d == sending {
+			s.h.setTail(s.h.tailHint())
+		} else {
+			s.h.setHead(s.h.headHint())
+		}
+		old = g
+		s.moves = min(s.moves+1, 16)
+	}
+	s.lane.Store(old)
+	s.laneMu.Unlock()
+}
 
 // lower is end for raise.
 func (s *side) lower() {
 	storeRelease(&s.busy, 0)
-	if s.bar.Load() != 0 {
+	if s.bar.Load()&barDetached != 0 {
 		s.endLast()
 	}
 }
@@ -148,7 +182,7 @@ func (s *side) detach() error {
 	}
 	s.bar.Or(barDetached)
 	s.h.wakeLocal(s, true)
-	if s.alone {
+	if s.alone || s.lane.Load() != 0 {
 		fence() // Before anybody may find that he is the last one.
 	}
 	if s.refs.Add(-detachedBias) == -detachedBias && s.busy.Load() == 0 {
@@ -352,6 +386,10 @@ func (h *handle) join(roles uint64) error {
 		h.sides.Add(1)
 		r.s.bar.Store(barShared)
 		if h.info.flags&r.flag == 0 {
+			if !raceEnabled && h.info.capacity > 0 && goroutine() != 0 {
+				r.s.bar.Store(h.singleBar(r.s.d))
+				r.s.lane.Store(nobody)
+			}
 			continue
 		}
 		if r.s.alone = !raceEnabled && h.info.capacity > 0; r.s.alone {

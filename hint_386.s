@@ -8,3 +8,9 @@ TEXT ·pause(SB), NOSPLIT, $0-0
 // func prefetchWrite(p unsafe.Pointer, lines uint64): not every 32-bit processor knows PREFETCHW.
 TEXT ·prefetchWrite(SB), NOSPLIT, $0-12
 	RET
+
+// func goroutine() uintptr: the address of its g.
+TEXT ·goroutine(SB), NOSPLIT, $0-4
+	MOVL (TLS), AX
+	MOVL AX, ret+0(FP)
+	RET

@@ -15,3 +15,9 @@ next:
 	DECQ CX
 	JNZ  next
 	RET
+
+// func goroutine() uintptr: the address of its g.
+TEXT ·goroutine(SB), NOSPLIT, $0-8
+	MOVQ (TLS), AX
+	MOVQ AX, ret+0(FP)
+	RET

@@ -15,3 +15,8 @@ next:
 	SUBS $1, R1
 	BNE  next
 	RET
+
+// func goroutine() uintptr: the address of its g.
+TEXT ·goroutine(SB), NOSPLIT, $0-8
+	MOVD g, ret+0(FP)
+	RET

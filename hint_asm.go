@@ -15,3 +15,6 @@ func pause()
 //
 //go:noescape
 func prefetchWrite(p unsafe.Pointer, lines uint64)
+
+// goroutine is a number that no other living goroutine has, or 0 where that cannot be told.
+func goroutine() uintptr

@@ -311,7 +311,7 @@ func TestWindowHoldsTheSealUp(t *testing.T) {
 	}
 	ch, h := open()
 	slot := h.txSlot()
-	require.True(t, h.openWindow())
+	require.True(t, h.txTake(h.txSlot()))
 	require.NoError(t, ch.Close())
 	_, err := ch.TryRecv()
 	require.ErrorIs(t, err, ErrEmpty, "it may still come")
@@ -323,7 +323,7 @@ func TestWindowHoldsTheSealUp(t *testing.T) {
 	require.Equal(t, int64(7), v)
 	_, err = ch.TryRecv()
 	require.ErrorIs(t, err, ErrClosed)
-	require.False(t, h.openWindow(), "closed")
+	require.False(t, h.txTake(h.txSlot()), "closed")
 	require.False(t, h.shutWindow())
 	require.ErrorIs(t, ch.Send(1), ErrClosed)
 
@@ -337,7 +337,7 @@ func TestWindowHoldsTheSealUp(t *testing.T) {
 
 	// A receiver that waits for the window is woken when it is shut.
 	ch, h = open()
-	require.True(t, h.openWindow())
+	require.True(t, h.txTake(h.txSlot()))
 	require.NoError(t, ch.Close())
 	got := make(chan error)
 	parking(t, h, func() { _, err := ch.Recv(); got <- err })
@@ -369,8 +369,8 @@ func goStraight[T any](t *testing.T, capacity int) {
 	h := ch.Sender.h
 	var v T
 	straight := func(s *side, slot unsafe.Pointer, pos uint64) {
-		require.True(t, s.raise())
-		require.True(t, s.up())
+		require.True(t, s.raise(0))
+		require.True(t, s.up(0))
 		require.Equal(t, unsafe.Pointer(h.slot(pos)), slot)
 		s.lower()
 	}

@@ -89,29 +89,44 @@ func open[T any](name string, roles uint64, opts []Option) (*handle, codec[T], e
 // It fails with ErrClosed, ErrDetached, ErrDisconnected or ErrCorrupt; v was then not sent.
 func (s *Sender[T]) Send(v T) error {
 	h := s.h
-	if h.send.raise() {
-		if h.send.up() {
-			if slot := h.txSlot(); slot != nil {
-				open := h.openWindow()
-				if open {
-					if wordwise[T]() {
-						copyWords(unsafe.Add(slot, valueOffset), unsafe.Pointer(&v), unsafe.Sizeof(v))
-					} else {
-						*(*T)(unsafe.Add(slot, valueOffset)) = v
-					}
-					h.sent(slot)
+	g := h.send.who()
+	if !h.send.raise(g) {
+		h.send.miss(g)
+		return s.sendWith(forever, &v)
+	}
+	var err error
+	if h.send.up(g) {
+		slot := h.txSlot()
+		if slot == nil && g != 0 && h.spins {
+			slot = h.send.soon()
+		}
+		if slot != nil {
+			open := h.txTake(slot)
+			if open {
+				if wordwise[T]() {
+					copyWords(unsafe.Add(slot, valueOffset), unsafe.Pointer(&v), unsafe.Sizeof(v))
+				} else {
+					*(*T)(unsafe.Add(slot, valueOffset)) = v
 				}
-				if h.shutWindow() {
-					h.wakeOne(receiving)
-				}
-				if open {
-					h.send.lower()
-					return nil
-				}
+				h.sent(slot)
+			}
+			if h.shutWindow() {
+				h.wakeOne(receiving)
+			}
+			if open {
+				h.send.lower()
+				return nil
 			}
 		}
-		h.send.lower()
+		if g != 0 {
+			tell(&h.ctl.tail, h.tx.pos())
+			err = s.sendWith(forever, &v)
+			h.setTail(h.tailHint())
+			h.send.lower()
+			return err
+		}
 	}
+	h.send.lower()
 	return s.sendWith(forever, &v)
 }
 
@@ -205,14 +220,14 @@ func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 // sendSome sends what a single sender can of vs without waiting or waking, and says how many.
 func (s *Sender[T]) sendSome(vs []T) (n int) {
 	h := s.h
-	if h.send.bar.Load() != 0 {
+	if !h.send.alone || h.send.bar.Load() != 0 {
 		return 0
 	}
 	slot := h.txSlot()
 	if slot == nil {
 		return 0
 	}
-	for h.openWindow() {
+	for h.txTake(slot) {
 		s.putOld(unsafe.Add(slot, valueOffset), &vs[n])
 		h.sent(slot)
 		if n++; n == len(vs) {
@@ -266,27 +281,37 @@ func (s *Sender[T]) SendFunc(ctx context.Context, fill func(v *T) error) error {
 // ErrCorrupt; a corrupt value is dropped, so that the next Recv goes on behind it.
 func (r *Receiver[T]) Recv() (v T, err error) {
 	h := r.h
-	if h.recv.raise() {
-		if h.recv.up() {
-			slot := h.rxSlot()
-			if slot == nil && h.spins {
-				slot = h.recv.soon()
-			}
-			if slot != nil {
-				v = *(*T)(unsafe.Add(slot, valueOffset))
-				if len(r.bools) != 0 && !r.valid(&v) {
-					err = r.badBool(h.rx.pos())
-				}
-				h.received(slot)
-				if h.anyWaiting(sending) {
-					h.wakeOne(sending)
-				}
-				h.recv.lower()
-				return v, err
-			}
-		}
-		h.recv.lower()
+	g := h.recv.who()
+	if !h.recv.raise(g) {
+		h.recv.miss(g)
+		return r.receive(forever)
 	}
+	if h.recv.up(g) {
+		slot := h.rxSlot()
+		if slot == nil && h.spins && h.rx.word&stMask != stMask {
+			slot = h.recv.soon()
+		}
+		if slot != nil && h.rxTake(slot) {
+			v = *(*T)(unsafe.Add(slot, valueOffset))
+			if len(r.bools) != 0 && !r.valid(&v) {
+				err = r.badBool(h.rx.pos())
+			}
+			h.received(slot)
+			if h.anyWaiting(sending) || !h.oneRecver && h.ctl.closed.Load() != 0 {
+				h.wakeAfterFree()
+			}
+			h.recv.lower()
+			return v, err
+		}
+		if g != 0 {
+			tell(&h.ctl.head, h.rx.pos())
+			v, err = r.receive(forever)
+			h.setHead(h.headHint())
+			h.recv.lower()
+			return v, err
+		}
+	}
+	h.recv.lower()
 	return r.receive(forever)
 }
 
@@ -383,7 +408,7 @@ func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error)
 			return n, r.badBool(pos)
 		}
 		n++
-		for h.recv.bar.Load() == 0 && n < len(buf) {
+		for h.recv.alone && h.recv.bar.Load() == 0 && n < len(buf) {
 			slot := h.rxSlot()
 			if slot == nil {
 				break

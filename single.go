@@ -66,6 +66,7 @@ func (r *ring) startSingle() {
 	r.tx.step = word(0, r.full, stFull) - word(0, 0, stFree)
 	r.rx.step = word(r.n, 0, stFree) - word(0, r.full, stFull)
 	r.tx.claim = word(0, r.me, stWriting) - word(0, 0, stFree)
+	r.rx.claim = word(0, r.me, stReading) - word(0, r.full, stFull)
 	r.setTail(r.tailHint())
 	r.setHead(r.headHint())
 	r.tx.bound, r.rx.bound = r.headHint()+r.capacity, r.tailHint()
@@ -80,11 +81,18 @@ func (r *ring) set(f *solo, p, w uint64) {
 
 // turn is what is due every chunk: to begin anew at the ring's end, to tell the others where we are, to keep
 // away from them, and to ask for lines.
-func (r *ring) turn(f *solo, own, other *atomic.Uint64, room uint64) {
+func (r *ring) turn(f *solo, own, other *atomic.Uint64, room uint64, single bool) {
 	p := f.pos()
 	r.set(f, p, f.word)
 	if p&hintMask == 0 {
-		storeRelease(own, p)
+		if single {
+			storeRelease(own, p)
+		} else {
+			tell(own, p)
+			if f == &r.rx {
+				f.word |= stMask // Look where the hint is: something may have been given back.
+			}
+		}
 	}
 	if r.ahead == 0 {
 		return
@@ -96,10 +104,17 @@ func (r *ring) turn(f *solo, own, other *atomic.Uint64, room uint64) {
 }
 
 //go:noinline
-func (r *ring) turnTail() { r.turn(&r.tx, &r.ctl.tail, &r.ctl.head, r.capacity) }
+func (r *ring) turnTail() { r.turn(&r.tx, &r.ctl.tail, &r.ctl.head, r.capacity, r.oneSender) }
 
 //go:noinline
-func (r *ring) turnHead() { r.turn(&r.rx, &r.ctl.head, &r.ctl.tail, 0) }
+func (r *ring) turnHead() { r.turn(&r.rx, &r.ctl.head, &r.ctl.tail, 0, r.oneRecver) }
+
+// tell brings a shared hint up to p.
+func tell(hint *atomic.Uint64, p uint64) {
+	if h := hint.Load(); dist(p, h&posMask) > 0 {
+		hint.CompareAndSwap(h, p)
+	}
+}
 
 // txSlot is the slot in which the single sender's next value goes, and rxSlot that in which the
 // single receiver's next value is. Nil if it is not there yet.
@@ -114,15 +129,24 @@ func (r *ring) straight(f *solo) unsafe.Pointer {
 	return slot
 }
 
-// openWindow says what the single sender has in hand. False: the channel is closed.
-func (r *ring) openWindow() bool {
-	storeRelease(&r.ctl.window, r.tx.word+r.tx.claim)
-	return r.ctl.closed.Load() == 0
+// txTake has the next slot for the sender. False: the channel is closed, or the slot is not to be had.
+func (r *ring) txTake(slot unsafe.Pointer) bool {
+	if r.oneSender {
+		storeRelease(&r.ctl.window, r.tx.word+r.tx.claim)
+		return r.ctl.closed.Load() == 0
+	}
+	return r.ctl.closed.Load()|r.ctl.holes.Load() == 0 && (*atomic.Uint64)(slot).CompareAndSwap(r.tx.word, r.tx.word+r.tx.claim)
+}
+
+func (r *ring) rxTake(slot unsafe.Pointer) bool {
+	return r.oneRecver || (*atomic.Uint64)(slot).CompareAndSwap(r.rx.word, r.rx.word+r.rx.claim)
 }
 
 // shutWindow says whether a receiver may wait for what was done, or for the window.
 func (r *ring) shutWindow() (awaited bool) {
-	storeRelease(&r.ctl.window, 0)
+	if r.oneSender {
+		storeRelease(&r.ctl.window, 0)
+	}
 	return r.anyWaiting(receiving)
 }
 
@@ -203,9 +227,14 @@ func (s *side) soon() unsafe.Pointer {
 	for range n {
 		pause()
 	}
+	slot := unsafe.Add(h.slots, f.off)
 	for range soonLooks {
-		if slot := h.straight(f); slot != nil {
+		w := (*atomic.Uint64)(slot).Load()
+		if w == f.word {
 			return slot
+		}
+		if s.d == receiving && wordPos(w) != f.pos() || s.d == sending && wordPos(w) == f.pos() { // Somebody else was quicker.
+			break
 		}
 	}
 	return nil

@@ -670,11 +670,11 @@ func TestDetachUnderASingleCall(t *testing.T) {
 	for _, d := range []direction{sending, receiving} {
 		ch := openTest[int64](t, WithSingleSender(), WithSingleReceiver())
 		h := ch.Sender.h
-		require.True(t, h.side(d).raise())
+		require.True(t, h.side(d).raise(0))
 		require.NoError(t, ch.Detach())
 		require.False(t, h.released, "a call is under way")
-		require.False(t, h.side(d).up(), "detached")
-		require.False(t, h.side(d).raise(), "detached")
+		require.False(t, h.side(d).up(0), "detached")
+		require.False(t, h.side(d).raise(0), "detached")
 		h.side(d).lower()
 		require.True(t, h.released)
 	}
