@@ -20,199 +20,6 @@ import (
 	"unsafe"
 )
 
-// side is one direction of a handle.
-type side struct {
-	h    *handle
-	d    direction
-	role uint64 // peerSends or peerReceives
-	lock int    // the lock of the single role
-
-	alone  bool           // a single role, whose own calls are counted by busy and not by refs
-	busy   atomic.Uint64  // alone: its calls under way; else, that of the lane
-	bar    atomic.Uint32  // why a call may not go straight to the slot
-	lane   atomic.Uintptr // whose calls go straight to the slot: 0 for a single role, else a goroutine or nobody
-	missed atomic.Uint32
-	moves  uint32
-	laneMu sync.Mutex
-	refs   atomic.Int64 // calls under way, less detachedBias once detached
-
-	detached atomic.Bool
-	finished atomic.Bool
-
-	queue   waitList // guarded by h.mu
-	posters waitList // rendezvous senders whose value is in the slot; guarded by h.mu
-	spins   atomic.Int32
-	tries   atomic.Int32
-	parks   atomic.Uint64
-	single  int // touched by the single role under the race detector
-	_       [64]byte
-}
-
-// Reasons why a single role's call may not go straight to the slot.
-const (
-	barDetached uint32 = 1 << iota
-	barFunc            // it is in its SendFunc or RecvFunc
-	barShape           // the slot may be free where the position is not to be had yet
-	barShared          // it is not a single role, or who sleeps cannot fence for it, or the race detector looks
-)
-
-// inside notes that a single role is in its SendFunc or RecvFunc, or out again.
-func (s *side) inside(single, in bool) {
-	switch {
-	case !single:
-	case in:
-		s.bar.Or(barFunc)
-	default:
-		s.bar.And(^barFunc)
-	}
-}
-
-func (s *side) inFunc() bool { return s.bar.Load()&barFunc != 0 }
-
-const detachedBias = 1 << 40
-
-// other is the role at the other end.
-func (s *side) other() uint64 { return (peerSends | peerReceives) &^ s.role }
-
-// enter begins a call; false: the side is detached.
-func (s *side) enter() bool {
-	if s.refs.Add(1) > 0 {
-		return true
-	}
-	s.leave()
-	return false
-}
-
-// leave ends a call; the last one out lets go.
-func (s *side) leave() {
-	if s.refs.Add(-1) == -detachedBias && s.busy.Load() == 0 {
-		s.finish()
-	}
-}
-
-// begin is enter for a call that sends or receives. The calls of a single role come one at a
-// time and need no fence: the call raises busy and then looks for detached, while detach
-// raises detached, has all threads pass a fence and then looks at busy. One of the two sees the other
-// (model/detach.pml).
-func (s *side) begin() bool {
-	if !s.alone {
-		return s.enter()
-	}
-	storeRelease(&s.busy, s.busy.Load()+1)
-	if !s.detached.Load() {
-		return true
-	}
-	s.end()
-	return false
-}
-
-// end is leave for begin.
-func (s *side) end() {
-	if !s.alone {
-		s.leave()
-		return
-	}
-	storeRelease(&s.busy, s.busy.Load()-1)
-	if s.detached.Load() {
-		s.endLast()
-	}
-}
-
-const nobody = 1
-
-// who is the number of a caller: 0 for a single role.
-func (s *side) who() uintptr {
-	if s.alone {
-		return 0
-	}
-	return goroutine()
-}
-
-// raise is begin for a call that goes straight to its slot, if up says so too. False: it must not.
-func (s *side) raise(g uintptr) bool {
-	if s.bar.Load() != 0 || s.lane.Load() != g {
-		return false
-	}
-	storeRelease(&s.busy, 1)
-	return true
-}
-
-// up says after raise whether the call may go on.
-func (s *side) up(g uintptr) bool { return s.bar.Load() == 0 && s.lane.Load() == g }
-
-// miss is for a call that was not in the lane.
-func (s *side) miss(g uintptr) {
-	if g <= nobody || s.bar.Load() != 0 || s.missed.Add(1)&(64<<s.moves-1) != 0 || !s.laneMu.TryLock() {
-		return
-	}
-	old := s.lane.Swap(nobody)
-	fence()
-	if s.busy.Load() == 0 {
-		if s.d == sending {
-			s.h.setTail(s.h.tailHint())
-		} else {
-			s.h.setHead(s.h.headHint())
-		}
-		old = g
-		s.moves = min(s.moves+1, 16)
-	}
-	s.lane.Store(old)
-	s.laneMu.Unlock()
-}
-
-// lower is end for raise.
-func (s *side) lower() {
-	storeRelease(&s.busy, 0)
-	if s.bar.Load()&barDetached != 0 {
-		s.endLast()
-	}
-}
-
-// endLast lets go if the call that has just ended was the last one.
-func (s *side) endLast() {
-	s.busy.Add(0) // A fence: who leaves sees our busy, or we see its refs.
-	if s.refs.Load() == -detachedBias && s.busy.Load() == 0 {
-		s.finish()
-	}
-}
-
-func (s *side) detach() error {
-	if s.detached.Swap(true) {
-		return s.h.errs.detached
-	}
-	s.bar.Or(barDetached)
-	s.h.wakeLocal(s, true)
-	if s.alone || s.lane.Load() != 0 {
-		fence() // Before anybody may find that he is the last one.
-	}
-	if s.refs.Add(-detachedBias) == -detachedBias && s.busy.Load() == 0 {
-		s.finish()
-	}
-	return nil
-}
-
-// finish lets go of the role, and with the last role of the handle.
-func (s *side) finish() {
-	if !s.finished.CompareAndSwap(false, true) {
-		return
-	}
-	h := s.h
-	h.peerMu.Lock()
-	if s.d == sending && h.oneSender {
-		h.ctl.tail.Store(h.tx.pos())
-	} else if s.d == receiving && h.oneRecver {
-		h.ctl.head.Store(h.rx.pos())
-	}
-	h.clearWaiting(s.d, h.idx)
-	h.dropRole(s.role)
-	_ = h.locks.unlock(s.lock)
-	h.peerMu.Unlock()
-	h.wakeAll() // Some may wait for our role only; and we may have swallowed a wake.
-	if h.sides.Add(-1) == 0 {
-		h.release()
-	}
-}
-
 // handle is what Sender, Receiver and Chan share.
 type handle struct {
 	ring
@@ -377,6 +184,11 @@ func (h *handle) join(roles uint64) error {
 		flag uint64
 		what string
 	}{{&h.send, flagSingleSender, "sending"}, {&h.recv, flagSingleReceiver, "receiving"}} {
+		r.s.lane.Store(noLane)
+		r.s.bar.Store(barShared)
+		if r.s.d == sending && h.n != h.capacity {
+			r.s.bar.Or(barShape)
+		}
 		if roles&r.s.role == 0 {
 			r.s.detached.Store(true)
 			r.s.refs.Store(-detachedBias)
@@ -384,17 +196,11 @@ func (h *handle) join(roles uint64) error {
 			continue
 		}
 		h.sides.Add(1)
-		r.s.bar.Store(barShared)
 		if h.info.flags&r.flag == 0 {
-			if !raceEnabled && h.info.capacity > 0 && goroutine() != 0 {
-				r.s.bar.Store(h.singleBar(r.s.d))
-				r.s.lane.Store(nobody)
-			}
 			continue
 		}
 		if r.s.alone = !raceEnabled && h.info.capacity > 0; r.s.alone {
-			r.s.bar.Store(h.singleBar(r.s.d))
-			h.plainFree = r.s.d == receiving && r.s.bar.Load() == 0
+			r.s.lane.Store(&lane{})
 		}
 		if ok, err := h.locks.tryLock(r.s.lock); err != nil {
 			return h.fail("lock its single role", err)
@@ -406,23 +212,37 @@ func (h *handle) join(roles uint64) error {
 	if err := h.attach(roles); err != nil {
 		return err
 	}
-	h.startSingle()
+	h.startStraight()
 	h.race = newRaceState(h.info.id, h.n)
 	if err := h.startBell(); err != nil {
 		return h.fail("make a doorbell in "+h.opts.dir, err)
 	}
+	h.openLanes()
 	return nil
 }
 
-// singleBar is what bars a single role's calls from their slots from the start.
-func (h *handle) singleBar(d direction) (bar uint32) {
-	if d == sending && h.n != h.capacity {
-		bar |= barShape
+// openLanes lets calls go straight to their slots, as soon as the fences of those who sleep reach us.
+func (h *handle) openLanes() {
+	switch {
+	case raceEnabled || h.rendezvous || weakStores && !h.fences:
+	case !weakStores || fencesReached.Load():
+		h.liftBar()
+	default:
+		go func() {
+			if fencesReach() {
+				h.liftBar()
+			}
+		}()
 	}
-	if weakStores && (!h.fences || !fencesReach()) {
-		bar |= barShared
+}
+
+func (h *handle) liftBar() {
+	h.plainFree.Store(h.oneRecver)
+	for _, s := range []*side{&h.send, &h.recv} {
+		if s.alone || goroutine() != 0 {
+			s.bar.And(^barShared)
+		}
 	}
-	return bar
 }
 
 // holder names the process that has a role, as far as the entries tell.

@@ -89,50 +89,84 @@ func open[T any](name string, roles uint64, opts []Option) (*handle, codec[T], e
 // It fails with ErrClosed, ErrDetached, ErrDisconnected or ErrCorrupt; v was then not sent.
 func (s *Sender[T]) Send(v T) error {
 	h := s.h
-	g := h.send.who()
-	if !h.send.raise(g) {
-		h.send.miss(g)
+	l := h.send.enterLane()
+	if l == nil {
+		h.send.moveLane()
 		return s.sendWith(forever, &v)
 	}
-	var err error
-	if h.send.up(g) {
+	if h.send.stillIn(l) {
 		slot := h.txSlot()
-		if slot == nil && g != 0 && h.spins {
-			slot = h.send.soon()
+		if slot == nil && h.spins && !h.oneSender {
+			slot = h.soon(&h.tx)
 		}
 		if slot != nil {
-			open := h.txTake(slot)
-			if open {
+			if h.txTake(slot) {
 				if wordwise[T]() {
 					copyWords(unsafe.Add(slot, valueOffset), unsafe.Pointer(&v), unsafe.Sizeof(v))
 				} else {
 					*(*T)(unsafe.Add(slot, valueOffset)) = v
 				}
 				h.sent(slot)
-			}
-			if h.shutWindow() {
-				h.wakeOne(receiving)
-			}
-			if open {
-				h.send.lower()
+				if h.txDone() {
+					h.wakeOne(receiving)
+				}
+				h.send.leaveLane(l)
 				return nil
 			}
-		}
-		if g != 0 {
-			tell(&h.ctl.tail, h.tx.pos())
-			err = s.sendWith(forever, &v)
-			h.setTail(h.tailHint())
-			h.send.lower()
-			return err
+			if h.txDone() {
+				h.wakeOne(receiving)
+			}
 		}
 	}
-	h.send.lower()
-	return s.sendWith(forever, &v)
+	return s.sendSlow(l, forever, &v)
+}
+
+// sendSlow is for a call in the lane that could not go straight to its slot.
+//
+//go:noinline
+func (s *Sender[T]) sendSlow(l *lane, ctx context.Context, v *T) error {
+	s.h.send.goSlow()
+	err := s.sendWith(ctx, v)
+	s.h.send.doneSlow(l)
+	return err
+}
+
+// straight sends v if there is nothing to wait for and nothing to think about.
+func (s *Sender[T]) straight(l *lane, v *T) bool {
+	h := s.h
+	if l == nil || !h.send.stillIn(l) {
+		return false
+	}
+	slot := h.txSlot()
+	if slot == nil {
+		return false
+	}
+	ok := h.txTake(slot)
+	if ok {
+		s.put(unsafe.Add(slot, valueOffset), v)
+		h.sent(slot)
+	}
+	if h.txDone() {
+		h.wakeOne(receiving)
+	}
+	return ok
 }
 
 // SendContext is Send that also ends, with ctx.Err(), when ctx does. A value whose
 // SendContext failed was not sent.
-func (s *Sender[T]) SendContext(ctx context.Context, v T) error { return s.sendWith(ctx, &v) }
+func (s *Sender[T]) SendContext(ctx context.Context, v T) error {
+	h := s.h
+	l := h.send.enterLane()
+	if l == nil {
+		h.send.moveLane()
+		return s.sendWith(ctx, &v)
+	}
+	if (ctx == nil || ctx.Err() == nil) && s.straight(l, &v) {
+		h.send.leaveLane(l)
+		return nil
+	}
+	return s.sendSlow(l, ctx, &v)
+}
 
 func (s *Sender[T]) sendWith(ctx context.Context, v *T) error {
 	h := s.h
@@ -152,6 +186,14 @@ func (s *Sender[T]) sendWith(ctx context.Context, v *T) error {
 // receiver that waits. Else it fails with ErrFull.
 func (s *Sender[T]) TrySend(v T) error {
 	h := s.h
+	if l := h.send.enterLane(); l != nil {
+		if s.straight(l, &v) {
+			h.send.leaveLane(l)
+			return nil
+		}
+		h.send.goSlow()
+		defer h.send.doneSlow(l)
+	}
 	if !h.send.begin() {
 		return h.errs.detached
 	}
@@ -176,6 +218,12 @@ func (s *Sender[T]) TrySend(v T) error {
 // less often than as many Sends would. If it fails, the first n were sent and no other.
 func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 	h := s.h
+	l := h.send.enterLane()
+	if l != nil {
+		defer h.send.doneSlow(l)
+	} else {
+		h.send.moveLane()
+	}
 	if !h.send.begin() {
 		return 0, h.errs.detached
 	}
@@ -186,7 +234,7 @@ func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 		if ctx != nil && ctx.Err() != nil {
 			return n, ctx.Err()
 		}
-		if k := s.sendSome(vs[n:]); k > 0 {
+		if k := s.sendSome(l, vs[n:]); k > 0 {
 			n, quiet = n+k, quiet+k
 			continue
 		}
@@ -213,14 +261,15 @@ func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 			return n, err
 		}
 		n++
+		h.send.goOn(l)
 	}
 	return n, nil
 }
 
-// sendSome sends what a single sender can of vs without waiting or waking, and says how many.
-func (s *Sender[T]) sendSome(vs []T) (n int) {
+// sendSome sends what a call in the lane can of vs without waiting or waking, and says how many.
+func (s *Sender[T]) sendSome(l *lane, vs []T) (n int) {
 	h := s.h
-	if !h.send.alone || h.send.bar.Load() != 0 {
+	if l == nil || !h.send.stillIn(l) {
 		return 0
 	}
 	slot := h.txSlot()
@@ -237,7 +286,7 @@ func (s *Sender[T]) sendSome(vs []T) (n int) {
 			break
 		}
 	}
-	if h.shutWindow() && n == 0 {
+	if h.txDone() && n == 0 {
 		h.wakeOne(receiving)
 	}
 	return n
@@ -281,15 +330,15 @@ func (s *Sender[T]) SendFunc(ctx context.Context, fill func(v *T) error) error {
 // ErrCorrupt; a corrupt value is dropped, so that the next Recv goes on behind it.
 func (r *Receiver[T]) Recv() (v T, err error) {
 	h := r.h
-	g := h.recv.who()
-	if !h.recv.raise(g) {
-		h.recv.miss(g)
+	l := h.recv.enterLane()
+	if l == nil {
+		h.recv.moveLane()
 		return r.receive(forever)
 	}
-	if h.recv.up(g) {
+	if h.recv.stillIn(l) {
 		slot := h.rxSlot()
-		if slot == nil && h.spins && h.rx.word&stMask != stMask {
-			slot = h.recv.soon()
+		if slot == nil && h.spins {
+			slot = h.soon(&h.rx)
 		}
 		if slot != nil && h.rxTake(slot) {
 			v = *(*T)(unsafe.Add(slot, valueOffset))
@@ -297,27 +346,69 @@ func (r *Receiver[T]) Recv() (v T, err error) {
 				err = r.badBool(h.rx.pos())
 			}
 			h.received(slot)
-			if h.anyWaiting(sending) || !h.oneRecver && h.ctl.closed.Load() != 0 {
+			if h.rxDone() {
 				h.wakeAfterFree()
 			}
-			h.recv.lower()
-			return v, err
-		}
-		if g != 0 {
-			tell(&h.ctl.head, h.rx.pos())
-			v, err = r.receive(forever)
-			h.setHead(h.headHint())
-			h.recv.lower()
+			h.recv.leaveLane(l)
 			return v, err
 		}
 	}
-	h.recv.lower()
-	return r.receive(forever)
+	return r.recvSlow(l, forever)
+}
+
+// recvSlow is for a call in the lane that could not go straight to its slot.
+//
+//go:noinline
+func (r *Receiver[T]) recvSlow(l *lane, ctx context.Context) (v T, err error) {
+	r.h.recv.goSlow()
+	v, err = r.receive(ctx)
+	r.h.recv.doneSlow(l)
+	return v, err
+}
+
+// straight receives a value if there is nothing to wait for and nothing to think about.
+func (r *Receiver[T]) straight(l *lane, v *T) (ok bool, err error) {
+	ok, err = r.straightQuietly(l, v)
+	if ok && r.h.rxDone() {
+		r.h.wakeAfterFree()
+	}
+	return ok, err
+}
+
+// straightQuietly is straight that wakes nobody.
+func (r *Receiver[T]) straightQuietly(l *lane, v *T) (ok bool, err error) {
+	h := r.h
+	if l == nil || !h.recv.stillIn(l) {
+		return false, nil
+	}
+	slot := h.rxSlot()
+	if slot == nil || !h.rxTake(slot) {
+		return false, nil
+	}
+	if !r.get(unsafe.Add(slot, valueOffset), v) {
+		err = r.badBool(h.rx.pos())
+	}
+	h.received(slot)
+	return true, err
 }
 
 // RecvContext is Recv that also ends, with ctx.Err(), when ctx does. A value that
 // was taken is always returned.
-func (r *Receiver[T]) RecvContext(ctx context.Context) (T, error) { return r.receive(ctx) }
+func (r *Receiver[T]) RecvContext(ctx context.Context) (v T, err error) {
+	h := r.h
+	l := h.recv.enterLane()
+	if l == nil {
+		h.recv.moveLane()
+		return r.receive(ctx)
+	}
+	if ctx == nil || ctx.Err() == nil {
+		if ok, err := r.straight(l, &v); ok {
+			h.recv.leaveLane(l)
+			return v, err
+		}
+	}
+	return r.recvSlow(l, ctx)
+}
 
 func (r *Receiver[T]) receive(ctx context.Context) (v T, err error) {
 	h := r.h
@@ -353,6 +444,14 @@ func (r *Receiver[T]) badBool(pos uint64) error {
 // TryRecv receives a value if that needs no waiting, else it fails with ErrEmpty.
 func (r *Receiver[T]) TryRecv() (v T, err error) {
 	h := r.h
+	if l := h.recv.enterLane(); l != nil {
+		if ok, err := r.straight(l, &v); ok {
+			h.recv.leaveLane(l)
+			return v, err
+		}
+		h.recv.goSlow()
+		defer h.recv.doneSlow(l)
+	}
 	if !h.recv.begin() {
 		return v, h.errs.detached
 	}
@@ -368,6 +467,12 @@ func (r *Receiver[T]) TryRecv() (v T, err error) {
 // len(buf) in all, and says how many. If it fails, the first n were received all the same.
 func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error) {
 	h := r.h
+	l := h.recv.enterLane()
+	if l != nil {
+		defer h.recv.doneSlow(l)
+	} else {
+		h.recv.moveLane()
+	}
 	if !h.recv.begin() {
 		return 0, h.errs.detached
 	}
@@ -408,17 +513,15 @@ func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error)
 			return n, r.badBool(pos)
 		}
 		n++
-		for h.recv.alone && h.recv.bar.Load() == 0 && n < len(buf) {
-			slot := h.rxSlot()
-			if slot == nil {
+		h.recv.goOn(l)
+		for n < len(buf) {
+			ok, err := r.straightQuietly(l, &buf[n])
+			if !ok {
 				break
 			}
-			pos := h.rx.pos()
-			ok := r.get(unsafe.Add(slot, valueOffset), &buf[n])
-			h.received(slot)
 			freed++
-			if !ok {
-				return n, r.badBool(pos)
+			if err != nil {
+				return n, err
 			}
 			n++
 		}

@@ -108,7 +108,7 @@ var canSpin = sync.OnceValue(func() bool { return onlineCPUs() > 1 })
 // Woken: a wake was spent on it, which the caller passes on. It may return early.
 func (s *side) await(ctx context.Context, k waitKind, pos uint64) (woken bool, err error) {
 	h := s.h
-	if s.alone && s.bar.Load() == 0 && h.spins && s.soon() != nil {
+	if s.alone && s.bar.Load() == 0 && h.spins && h.soon(h.place(s.d)) != nil {
 		return false, nil
 	}
 	if h.opts.wait == Spin {

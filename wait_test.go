@@ -662,21 +662,26 @@ func TestSleepersFence(t *testing.T) {
 	require.NoError(t, <-done)
 }
 
-// A call of a single role that goes straight to the slot keeps the memory, and lets go of it when it is the last.
-func TestDetachUnderASingleCall(t *testing.T) {
+// A call in the lane keeps the memory, and lets go of it when it is the last.
+func TestDetachUnderACallInTheLane(t *testing.T) {
 	if raceEnabled {
-		t.Skip("under the race detector the calls of single roles are counted like others")
+		t.Skip("under the race detector there is no lane")
 	}
 	for _, d := range []direction{sending, receiving} {
-		ch := openTest[int64](t, WithSingleSender(), WithSingleReceiver())
-		h := ch.Sender.h
-		require.True(t, h.side(d).raise(0))
-		require.NoError(t, ch.Detach())
-		require.False(t, h.released, "a call is under way")
-		require.False(t, h.side(d).up(0), "detached")
-		require.False(t, h.side(d).raise(0), "detached")
-		h.side(d).lower()
-		require.True(t, h.released)
+		for _, opts := range [][]Option{nil, {WithSingleSender(), WithSingleReceiver()}} {
+			ch := openTest[int64](t, opts...)
+			h := ch.Sender.h
+			s := h.side(d)
+			s.moveLane()
+			l := s.enterLane()
+			require.NotNil(t, l)
+			require.NoError(t, ch.Detach())
+			require.False(t, h.released, "a call is under way")
+			require.False(t, s.stillIn(l), "detached")
+			require.Nil(t, s.enterLane(), "detached")
+			s.leaveLane(l)
+			require.True(t, h.released)
+		}
 	}
 }
 

@@ -48,6 +48,7 @@
 /* TRYSEND, TRYRECV: TrySend and TryRecv instead of Send and Recv.
  * EARLYCLOSE: Close comes at any time, not after the last Send.
  * ONESENDER, ONERECEIVER: the single roles.
+ * LANE: senders and receivers that are many also go straight to the slot where they think they are.
  * STRAIGHT: with ONESENDER, it also goes straight to its slot, with its window.
  * HALVES: a value is written in two steps.
  * TRYONE: with TRYRECV, only the last receiver uses TryRecv.
@@ -258,6 +259,17 @@ inline taken(x) {
 #define S_WPUBLISH 27
 #define S_WHINT 28
 #define S_WSHUT 29
+#define S_LANEHOLES 72
+#define S_LANECLAIM 73
+#define S_LANEWRITE 74
+#define S_LANEPUBLISH 75
+#define S_LANEHINT 76
+#define S_LANECAS 77
+#define R_LANECLAIM 78
+#define R_LANEREAD 79
+#define R_LANEFREE 80
+#define R_LANEHINT 81
+#define R_LANECAS 82
 
 /* after sending: the next value, or none */
 #define NEXTVALUE i++; hs = 0; k = 0; q = 0; h = 0; p = 0; pc = S_CLOSED; END(id); if :: i == VALUES -> pc = DONE; sending--; gone = gone | (1<<id) :: else fi
@@ -299,7 +311,7 @@ proctype sender(byte id) {
 #ifdef ROUNDS
 	byte rounds;
 #endif
-#ifdef ONESENDER
+#if defined(ONESENDER) || defined(LANE)
 	byte own = START; /* tx */
 #endif
 
@@ -336,6 +348,48 @@ proctype sender(byte id) {
 		:: hs -> i = VALUES; pc = DONE; sending--; gone = gone | (1<<id); p = 0; hs = 0
 		:: else -> NEXTVALUE
 		fi)
+#endif
+#ifdef LANE
+	/* Send in the lane: txTake, sent, tell */
+	:: d_step { pc == S_CLOSED && SLOT(own) == WORD(own, 0, FREE) && !closed -> p = own;
+#ifdef REALTIME
+		before[id*VALUES+i] = returned;
+#endif
+		pc = S_LANEHOLES }
+	STEP(S_LANEHOLES,
+		if
+		:: holes == 0 -> pc = S_LANECLAIM
+		:: else -> p = 0; pc = S_CLOSED
+		fi)
+	STEP(S_LANECLAIM,
+		if
+		:: CASOK(p, WORD(p, 0, FREE)) -> PUT(p, WORD(p, MYTAG(id), WRITING)); pc = S_LANEWRITE
+		:: else -> p = 0; pc = S_CLOSED
+		fi)
+	STEP(S_LANEWRITE, val[p%N] = VALUE(id, i); pc = S_LANEPUBLISH)
+	:: atomic { pc == S_LANEPUBLISH ->
+		d_step {
+		MUST(drained, !saidclosed); MUST(owned, CASOK(p, WORD(p, MYTAG(id), WRITING)));
+		sent = sent | BIT(VALUE(id, i)); PUT(p, WORD(p, 0, FULL));
+#ifdef REALTIME
+		returned = returned | BIT(VALUE(id, i));
+#endif
+		own = ADD(p, 1) };
+		if
+		:: d_step { NEXTVALUE }
+		:: pc = S_LANEHINT /* now and then */
+		fi }
+	STEP(S_LANEHINT, h = tail;
+		if
+		:: DIST(own, h) > 0 -> pc = S_LANECAS
+		:: else -> NEXTVALUE
+		fi)
+	STEP(S_LANECAS,
+		if
+		:: tail == h -> tail = own; measure()
+		:: else
+		fi;
+		NEXTVALUE)
 #endif
 #ifndef ONESENDER
 	/* claimSend */
@@ -506,6 +560,9 @@ proctype sender(byte id) {
 #ifdef REALTIME
 			returned = returned | BIT(VALUE(id, i));
 #endif
+#ifdef LANE
+			own = tail;
+#endif
 #if defined(M_EARLYPUBLISH)
 			pc = S_LATEWRITE
 #elif defined(M_TAILAFTER)
@@ -559,7 +616,7 @@ proctype sender(byte id) {
 	/* The next to attach takes the role, or the entry when that is recovered. */
 	:: d_step { pc == DEAD && (SINGLE_S || (dead & (1<<id)) == 0) ->
 		gen[id]++;
-#ifdef ONESENDER
+#if defined(ONESENDER) || defined(LANE)
 		own = tail;
 #endif
 		NEXTVALUE }
@@ -619,6 +676,18 @@ proctype sender(byte id) {
 #else
 #define NOTHING pc = R_BLOCKED; passed = 0; p = 0; first = 0; q = 0
 #endif
+#ifdef LANE
+#ifdef M_LANEON
+#define SLOWTOOK(p) own = ADD(p, 1) /* a mutant: goes on behind it whatever lies below */
+#define LANEHEAD
+#else
+#define SLOWTOOK(p)
+#define LANEHEAD own = head
+#endif
+#else
+#define SLOWTOOK(p)
+#define LANEHEAD
+#endif
 #define NEXTRECV pc = R_HEAD; p = 0; first = 0; q = 0; h = 0; k = 0; passed = 0; x = 0; END(id)
 /* closed and drained: for ever */
 #define SAIDCLOSED saidclosed = 1; MUST(drained, got == sent); pc = DONE; p = 0; first = 0; q = 0; passed = 0; END(id)
@@ -636,7 +705,7 @@ proctype receiver(byte id) {
 	byte pc = R_HEAD, p, q, first, k, h;
 	bit passed, hs; /* hs is not used */
 	byte x;
-#ifdef ONERECEIVER
+#if defined(ONERECEIVER) || defined(LANE)
 	byte own = START; /* rx */
 #endif
 #ifdef TRYRECV
@@ -646,6 +715,43 @@ proctype receiver(byte id) {
 #endif
 
 	do
+#ifdef LANE
+	/* Recv in the lane: rxTake, received, tell */
+	:: d_step { pc == R_HEAD && SLOT(own) == WORD(own, 0, FULL) -> p = own; pc = R_LANECLAIM }
+	STEP(R_LANECLAIM,
+		if
+		:: CASOK(p, WORD(p, 0, FULL)) -> taken(val[p%N]); PUT(p, WORD(p, MYTAG(id), READING)); pc = R_LANEREAD
+		:: else -> p = 0; pc = R_HEAD
+		fi)
+	STEP(R_LANEREAD, x = val[p%N]; MUST(whole, x != 0 && x != HALF); END(id); pc = R_LANEFREE)
+	:: atomic { pc == R_LANEFREE ->
+		d_step {
+		MUST(owned, CASOK(p, WORD(p, MYTAG(id), READING)));
+		MUST(whole, val[p%N] == x); MUST(once, !(got & BIT(x))); got = got | BIT(x); x = 0;
+		PUT(p, WORD(ADD(p, N), 0, FREE)); own = ADD(p, 1) };
+		if
+		:: d_step { NEXTRECV }
+		:: pc = R_LANEHINT
+		fi }
+	STEP(R_LANEHINT, h = head;
+		if
+		:: DIST(own, h) > 0 -> pc = R_LANECAS
+		:: else -> NEXTRECV
+		fi)
+	STEP(R_LANECAS,
+		if
+#ifdef M_LANESTORE
+		:: true -> MUST(head_set_back, DIST(own, head) > 0);
+#else
+		:: head == h ->
+#endif
+			head = own; measure()
+#ifndef M_LANESTORE
+		:: else
+#endif
+		fi;
+		NEXTRECV)
+#endif
 	/* claimRecv */
 	STEP(R_HEAD,
 #ifdef ONERECEIVER
@@ -799,6 +905,7 @@ proctype receiver(byte id) {
 		MUST(owned, CASOK(p, WORD(p, MYTAG(id), READING)));
 		MUST(whole, val[p%N] == x); MUST(once, !(got & BIT(x))); got = got | BIT(x); x = 0;
 		PUT(p, WORD(ADD(p, N), 0, FREE));
+		SLOWTOOK(p);
 		p = 0; pc = R_HEADLOAD)
 	/* advanceHead */
 	STEP(R_HEADLOAD, h = head; p = h; k = 0; pc = R_ADVANCE)
@@ -809,7 +916,7 @@ proctype receiver(byte id) {
 		fi;
 		if
 		:: k == N && p != h -> pc = R_HEADCAS; k = 0
-		:: k == N && p == h -> NEXTRECV
+		:: k == N && p == h -> LANEHEAD; NEXTRECV
 		:: else
 		fi)
 	STEP(R_HEADCAS,
@@ -824,7 +931,7 @@ proctype receiver(byte id) {
 #ifndef M_HEADSTORE
 		:: else
 #endif
-		fi; NEXTRECV)
+		fi; LANEHEAD; NEXTRECV)
 	/* giveBack */
 	:: d_step { pc == R_FREE && given < BACKS -> given++;
 #ifdef M_BACKSAFTER
@@ -890,7 +997,7 @@ proctype receiver(byte id) {
 	CRASH(id)
 	:: d_step { pc == DEAD && (SINGLE_R || (dead & (1<<id)) == 0) ->
 		gen[id]++;
-#ifdef ONERECEIVER
+#if defined(ONERECEIVER) || defined(LANE)
 		own = head;
 #endif
 #ifdef TRYRECV

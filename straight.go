@@ -1,16 +1,20 @@
 package shmchan
 
-// The single roles' way past claims: the next slot is theirs, if it is free, or full.
+// The way straight to a slot, for calls that know where they are and need not think: those of single roles,
+// and of the goroutine in a side's lane (side.go), which go on where the last one was. A single role need not
+// claim. Others claim by CAS as all do, and all publish and free by a plain store, for nobody else changes a word that is theirs.
 //
 // Invariants:
-//   - Only the role's goroutine touches tx, or rx; detach does once no call is under way.
-//   - off and word belong to the same position, the role's next, and left is never 0.
-//   - The slot that was looked at stays as it is until the role itself changes it, but for a
+//   - tx, and rx, are touched only in the lane; detach does once no call is under way.
+//   - off and word belong to the same position, the next, and left is never 0.
+//   - Below tx everything was claimed; below rx everything was published once. So no hint says more, and
+//     no value of a sender is taken before an older one of his that was there.
+//   - The slot that a single role has looked at stays as it is until the role itself changes it, but for a
 //     seal in the place of FREE.
 //   - The sender says in the window what it has in hand, then looks whether the channel is
 //     closed, and shuts the window when its value is published. Who would seal has seen that the channel is
 //     closed, fences for all, and then looks at the window. One of the two sees the other, so
-//     that no value is stored over a seal (model/straight.pml).
+//     that no value is stored over a seal (model/straight.pml). A slot that was claimed is not sealed.
 //   - A store that publishes or frees may reach the others after the look for sleepers that
 //     follows it. So who goes to sleep fences for all too, between his flag and his look.
 
@@ -20,32 +24,36 @@ import (
 	"unsafe"
 )
 
-// solo is where a single role stands, and what it needs for the next slot.
-type solo struct {
+// spot is where a side stands, and what it needs for the next slot.
+type spot struct {
 	_      [64]byte
 	off    uintptr // of the next position's slot, from the first
 	word   uint64  // that slot's if it is for us: FREE for the sender, FULL for the receiver
 	step   uint64  // from that word to the one that we leave there
-	claim  uint64  // the sender's: from that word to WRITING, by us
+	claim  uint64  // from that word to WRITING, or READING, by us
 	left   uint64  // positions until the next turn
 	bound  uint64  // the other side is not at work below it
-	waited uint64  // the position at which we last had to wait
+	waited uint64  // the position at which it last had to wait
 	hold   uint32  // pauses, see holdFor
 	stream bool    // see clear
 	_      [64]byte
 }
 
-func (f *solo) pos() uint64 { return f.word >> posShift }
+func (f *spot) pos() uint64 { return f.word >> posShift }
 
 // next goes on to the next slot, and asks for a turn once in a while. After a turn it is right again.
-func (f *solo) next(stride uintptr) (turn bool) {
+func (f *spot) next(stride uintptr) (turn bool) {
 	f.off += stride
 	f.word += 1 << posShift
 	f.left--
 	return f.left == 0
 }
 
-// prefetches says how far ahead a role asks for the lines of slots, so that several of them
+// lost has the next call look for its place.
+func (f *spot) lost()        { f.word |= stMask }
+func (f *spot) isLost() bool { return f.word&stMask == stMask }
+
+// prefetches says how far ahead a side asks for the lines of slots, so that several of them
 // are on their way from the other CPU at once, and are here when they are needed.
 type prefetches struct {
 	chunk uint64 // slots from turn to turn, a power of two; their lines are asked for at once
@@ -57,7 +65,7 @@ type prefetches struct {
 // for when as much again lies before it.
 const prefetchBytes = 1024
 
-func (r *ring) startSingle() {
+func (r *ring) startStraight() {
 	r.chunk = min(max(uint64(1)<<bits.Len64(prefetchBytes/uint64(r.stride))>>1, 1), r.n, hintMask+1)
 	r.lines = (r.chunk*uint64(r.stride) + 63) / 64
 	if r.ahead = 2 * r.chunk; r.ahead*4 > r.capacity {
@@ -67,21 +75,37 @@ func (r *ring) startSingle() {
 	r.rx.step = word(r.n, 0, stFree) - word(0, r.full, stFull)
 	r.tx.claim = word(0, r.me, stWriting) - word(0, 0, stFree)
 	r.rx.claim = word(0, r.me, stReading) - word(0, r.full, stFull)
-	r.setTail(r.tailHint())
-	r.setHead(r.headHint())
+	r.findPlace(sending)
+	r.findPlace(receiving)
 	r.tx.bound, r.rx.bound = r.headHint()+r.capacity, r.tailHint()
+}
+
+// findPlace begins anew at the shared hint.
+func (r *ring) findPlace(d direction) {
+	if d == sending {
+		r.setTail(r.tailHint())
+	} else {
+		r.setHead(r.headHint())
+	}
+}
+
+func (r *ring) place(d direction) *spot {
+	if d == sending {
+		return &r.tx
+	}
+	return &r.rx
 }
 
 func (r *ring) setTail(p uint64) { r.set(&r.tx, p, word(p, 0, stFree)) }
 func (r *ring) setHead(p uint64) { r.set(&r.rx, p, word(p, r.full, stFull)) }
 
-func (r *ring) set(f *solo, p, w uint64) {
+func (r *ring) set(f *spot, p, w uint64) {
 	f.off, f.word, f.left = uintptr(p&r.mask)*r.stride, w, r.chunk-p&(r.chunk-1)
 }
 
 // turn is what is due every chunk: to begin anew at the ring's end, to tell the others where we are, to keep
 // away from them, and to ask for lines.
-func (r *ring) turn(f *solo, own, other *atomic.Uint64, room uint64, single bool) {
+func (r *ring) turn(f *spot, own, other *atomic.Uint64, room uint64, single bool) {
 	p := f.pos()
 	r.set(f, p, f.word)
 	if p&hintMask == 0 {
@@ -89,8 +113,8 @@ func (r *ring) turn(f *solo, own, other *atomic.Uint64, room uint64, single bool
 			storeRelease(own, p)
 		} else {
 			tell(own, p)
-			if f == &r.rx {
-				f.word |= stMask // Look where the hint is: something may have been given back.
+			if f == &r.rx { // Something may have been given back below us.
+				f.lost()
 			}
 		}
 	}
@@ -109,19 +133,28 @@ func (r *ring) turnTail() { r.turn(&r.tx, &r.ctl.tail, &r.ctl.head, r.capacity, 
 //go:noinline
 func (r *ring) turnHead() { r.turn(&r.rx, &r.ctl.head, &r.ctl.tail, 0, r.oneRecver) }
 
-// tell brings a shared hint up to p.
+// tell brings a shared hint up to p, by CAS: who is stopped here must not set it back.
 func tell(hint *atomic.Uint64, p uint64) {
 	if h := hint.Load(); dist(p, h&posMask) > 0 {
 		hint.CompareAndSwap(h, p)
 	}
 }
 
-// txSlot is the slot in which the single sender's next value goes, and rxSlot that in which the
-// single receiver's next value is. Nil if it is not there yet.
+// tellAll brings the shared hint up to where we are.
+func (r *ring) tellAll(d direction) {
+	if d == sending {
+		tell(&r.ctl.tail, r.tx.pos())
+	} else {
+		tell(&r.ctl.head, r.rx.pos())
+	}
+}
+
+// txSlot is the slot in which our next value goes, and rxSlot that in which the
+// next one for us is. Nil if it is not there yet.
 func (r *ring) txSlot() unsafe.Pointer { return r.straight(&r.tx) }
 func (r *ring) rxSlot() unsafe.Pointer { return r.straight(&r.rx) }
 
-func (r *ring) straight(f *solo) unsafe.Pointer {
+func (r *ring) straight(f *spot) unsafe.Pointer {
 	slot := unsafe.Add(r.slots, f.off)
 	if (*atomic.Uint64)(slot).Load() != f.word {
 		return nil
@@ -129,7 +162,7 @@ func (r *ring) straight(f *solo) unsafe.Pointer {
 	return slot
 }
 
-// txTake has the next slot for the sender. False: the channel is closed, or the slot is not to be had.
+// txTake makes the slot ours, which a single sender says in the window. False: the channel is closed, or the slot is not to be had.
 func (r *ring) txTake(slot unsafe.Pointer) bool {
 	if r.oneSender {
 		storeRelease(&r.ctl.window, r.tx.word+r.tx.claim)
@@ -138,16 +171,22 @@ func (r *ring) txTake(slot unsafe.Pointer) bool {
 	return r.ctl.closed.Load()|r.ctl.holes.Load() == 0 && (*atomic.Uint64)(slot).CompareAndSwap(r.tx.word, r.tx.word+r.tx.claim)
 }
 
+// rxTake makes the slot ours. False: another was quicker.
 func (r *ring) rxTake(slot unsafe.Pointer) bool {
 	return r.oneRecver || (*atomic.Uint64)(slot).CompareAndSwap(r.rx.word, r.rx.word+r.rx.claim)
 }
 
-// shutWindow says whether a receiver may wait for what was done, or for the window.
-func (r *ring) shutWindow() (awaited bool) {
+// txDone, after txTake and what came of it, says whether a receiver may wait for that.
+func (r *ring) txDone() (awaited bool) {
 	if r.oneSender {
 		storeRelease(&r.ctl.window, 0)
 	}
 	return r.anyWaiting(receiving)
+}
+
+// rxDone says after received whether a sender may wait for it, or a receiver, to seal.
+func (r *ring) rxDone() (awaited bool) {
+	return r.anyWaiting(sending) || !r.oneRecver && r.ctl.closed.Load() != 0
 }
 
 // inWindow is what the single sender has in hand: 0, or a WRITING word. The caller has seen that the
@@ -196,7 +235,7 @@ const (
 )
 
 // clear says whether the other side is beyond p, and waits a little for that as long as it pays.
-func (f *solo) clear(p, chunk uint64, other *atomic.Uint64, room uint64) bool {
+func (f *spot) clear(p, chunk uint64, other *atomic.Uint64, room uint64) bool {
 	if f.bound = other.Load()&posMask + room; dist(f.bound, p) >= 0 {
 		return true
 	}
@@ -216,24 +255,25 @@ func (f *solo) clear(p, chunk uint64, other *atomic.Uint64, room uint64) bool {
 	return f.stream
 }
 
-// soon is the slot that a single role waits for, if it is ready before long.
-func (s *side) soon() unsafe.Pointer {
-	h := s.h
-	f, n := &h.tx, min(maxHold, uint32(h.capacity/16)) // Full: there is time.
-	if s.d == receiving {
-		f = &h.rx
+// soon is the slot that a call in the lane waits for, if it is ready before long.
+func (r *ring) soon(f *spot) unsafe.Pointer {
+	if f.isLost() {
+		return nil
+	}
+	n := min(maxHold, uint32(r.capacity/16)) // Full: there is time.
+	if f == &r.rx {
 		n = f.holdFor(n)
 	}
 	for range n {
 		pause()
 	}
-	slot := unsafe.Add(h.slots, f.off)
+	slot := unsafe.Add(r.slots, f.off)
 	for range soonLooks {
 		w := (*atomic.Uint64)(slot).Load()
 		if w == f.word {
 			return slot
 		}
-		if s.d == receiving && wordPos(w) != f.pos() || s.d == sending && wordPos(w) == f.pos() { // Somebody else was quicker.
+		if (wordPos(w) == f.pos()) == (f == &r.tx) { // Another was quicker.
 			break
 		}
 	}
@@ -242,7 +282,7 @@ func (s *side) soon() unsafe.Pointer {
 
 // holdFor is for how many pauses, at most that many, a receiver does not look at a slot that was not ready: twice as many as
 // before, if values came at least that fast since then.
-func (f *solo) holdFor(most uint32) uint32 {
+func (f *spot) holdFor(most uint32) uint32 {
 	run := uint64(dist(f.pos(), f.waited))
 	f.waited = f.pos()
 	if run >= 2 && 2*run >= uint64(f.hold) {
