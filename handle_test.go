@@ -161,6 +161,9 @@ func TestSpinEnds(t *testing.T) {
 			cancel()
 			require.ErrorIs(t, <-done, context.Canceled)
 		}
+		if capacity > 0 && ch.Len() == 0 {
+			require.NoError(t, ch.Send(1))
+		}
 		done := make(chan error)
 		go func() { done <- ch.Send(2) }()
 		require.NoError(t, ch.Sender.Detach())

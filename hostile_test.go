@@ -383,7 +383,11 @@ func TestEveryByteUnderLivingHandles(t *testing.T) {
 				require.NoError(t, ch.Send(fuzzed{A: 10}))
 			}
 			clean := append([]byte(nil), h.mem...)
-			restore := func() { copy(h.mem[h.info.ctl:], clean[h.info.ctl:]) }
+			restore := func() {
+				copy(h.mem[h.info.ctl:], clean[h.info.ctl:])
+				h.findPlace(sending) // Where we were lies ahead of what is there now.
+				h.findPlace(receiving)
+			}
 			alone := func() string {
 				r := &report{}
 				r.tryAll(ch)

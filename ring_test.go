@@ -483,3 +483,100 @@ func TestOverwrittenInHand(t *testing.T) {
 		}
 	}
 }
+
+// The lane of a side: one goroutine at a time, and it moves to who calls often, but not under a call.
+func TestLane(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector there is no lane")
+	}
+	ch := openTest[int64](t, WithCapacity(1024))
+	s := &ch.Sender.h.send
+	me := s.lane.Load()
+	require.Equal(t, noLane, me)
+	require.NoError(t, ch.Send(1))
+	me = s.lane.Load()
+	require.Equal(t, goroutine(), me.goroutine, "the first who calls")
+	l := s.enterLane()
+	require.Equal(t, me, l)
+
+	elsewhere := func(f func()) {
+		done := make(chan struct{})
+		go func() { defer close(done); f() }()
+		<-done
+	}
+	sends := func(n int) {
+		for range n {
+			require.NoError(t, ch.Send(1))
+		}
+	}
+	elsewhere(func() {
+		require.Nil(t, s.enterLane(), "another's")
+		sends(200)
+		require.Equal(t, me, s.lane.Load(), "there is a call in it")
+		s.leaveLane(l)
+		sends(128)
+		require.Equal(t, goroutine(), s.lane.Load().goroutine, "it calls more often")
+		require.NotNil(t, s.enterLane())
+		s.leaveLane(s.lane.Load())
+	})
+	require.False(t, s.stillIn(l))
+	require.Nil(t, s.enterLane())
+	sends(200)
+	require.Equal(t, goroutine(), s.lane.Load().goroutine, "back")
+	require.Equal(t, 1+200+128+200, ch.Len())
+}
+
+// Whoever is in the lane goes on from value to value. What was given back below, or was in somebody's
+// hands when it went past, is found all the same, before much else.
+func TestLaneLooksBack(t *testing.T) {
+	ch := openTest[int64](t, WithCapacity(256))
+	other := again(t, ch)
+	next := int64(0)
+	send := func(n int) {
+		for range n {
+			require.NoError(t, ch.Send(next))
+			next++
+		}
+	}
+	recv := func(want int64) {
+		v, err := ch.Recv()
+		require.NoError(t, err)
+		require.Equal(t, want, v)
+	}
+	send(200)
+	for i := range int64(10) {
+		recv(i)
+	}
+	require.ErrorIs(t, other.RecvFunc(t.Context(), func(v *int64) error {
+		require.Equal(t, int64(10), *v)
+		for i := range int64(5) {
+			recv(11 + i)
+		}
+		return errFails
+	}), errFails)
+	found := 0
+	for i := range hintMask + 2 {
+		v, err := ch.Recv()
+		require.NoError(t, err)
+		if v == 10 {
+			found++
+			continue
+		}
+		require.Equal(t, int64(16+i-found), v)
+	}
+	require.Equal(t, 1, found)
+
+	// A sender with a slot in hand sends two more when he is done with it: they come in this order, though the
+	// receiver has gone past the first when it was not there.
+	ch = openTest[int64](t, WithCapacity(256))
+	other = again(t, ch)
+	require.NoError(t, other.SendFunc(t.Context(), func(v *int64) error {
+		require.NoError(t, ch.Send(100))
+		recv(100)
+		*v = 1
+		return nil
+	}))
+	require.NoError(t, other.Send(2))
+	recv(1)
+	recv(2)
+}
