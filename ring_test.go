@@ -386,12 +386,7 @@ func goStraight[T any](t *testing.T, capacity int, opts ...Option) {
 		}
 		require.Nil(t, h.txSlot(), "full")
 		for range capacity {
-			if h.rx.isLost() { // Once in a while it looks for its place.
-				require.Zero(t, h.rx.pos()&hintMask)
-				require.Nil(t, h.rxSlot())
-			} else {
-				straight(&h.recv, h.rxSlot(), h.rx.pos())
-			}
+			straight(&h.recv, h.rxSlot(), h.rx.pos())
 			_, err := ch.Recv()
 			require.NoError(t, err)
 		}
@@ -526,8 +521,8 @@ func TestLane(t *testing.T) {
 	require.Equal(t, 1+200+128+200, ch.Len())
 }
 
-// Whoever is in the lane goes on from value to value. What was given back below, or was in somebody's
-// hands when it went past, is found all the same, before much else.
+// Whoever is in the lane goes on from value to value, but does not go on past what is in somebody's hands: that
+// may be given back, or published before what the same sender sends next.
 func TestLaneLooksBack(t *testing.T) {
 	ch := openTest[int64](t, WithCapacity(256))
 	other := again(t, ch)
@@ -554,20 +549,9 @@ func TestLaneLooksBack(t *testing.T) {
 		}
 		return errFails
 	}), errFails)
-	found := 0
-	for i := range hintMask + 2 {
-		v, err := ch.Recv()
-		require.NoError(t, err)
-		if v == 10 {
-			found++
-			continue
-		}
-		require.Equal(t, int64(16+i-found), v)
-	}
-	require.Equal(t, 1, found)
+	recv(10)
+	recv(16)
 
-	// A sender with a slot in hand sends two more when he is done with it: they come in this order, though the
-	// receiver has gone past the first when it was not there.
 	ch = openTest[int64](t, WithCapacity(256))
 	other = again(t, ch)
 	require.NoError(t, other.SendFunc(t.Context(), func(v *int64) error {

@@ -7,8 +7,8 @@ package shmchan
 // Invariants:
 //   - tx, and rx, are touched only in the lane; detach does once no call is under way.
 //   - off and word belong to the same position, the next, and left is never 0.
-//   - Below tx everything was claimed; below rx everything was published once. So no hint says more, and
-//     no value of a sender is taken before an older one of his that was there.
+//   - Below tx everything was claimed; below rx everything is free: either begins at a hint, of which that is true, and
+//     goes on by its own claims only. So nothing is gone past that is, or may become, a value.
 //   - The slot that a single role has looked at stays as it is until the role itself changes it, but for a
 //     seal in the place of FREE.
 //   - The sender says in the window what it has in hand, then looks whether the channel is
@@ -48,10 +48,6 @@ func (f *spot) next(stride uintptr) (turn bool) {
 	f.left--
 	return f.left == 0
 }
-
-// lost has the next call look for its place.
-func (f *spot) lost()        { f.word |= stMask }
-func (f *spot) isLost() bool { return f.word&stMask == stMask }
 
 // prefetches says how far ahead a side asks for the lines of slots, so that several of them
 // are on their way from the other CPU at once, and are here when they are needed.
@@ -113,9 +109,6 @@ func (r *ring) turn(f *spot, own, other *atomic.Uint64, room uint64, single bool
 			storeRelease(own, p)
 		} else {
 			tell(own, p)
-			if f == &r.rx { // Something may have been given back below us.
-				f.lost()
-			}
 		}
 	}
 	if r.ahead == 0 {
@@ -257,9 +250,6 @@ func (f *spot) clear(p, chunk uint64, other *atomic.Uint64, room uint64) bool {
 
 // soon is the slot that a call in the lane waits for, if it is ready before long.
 func (r *ring) soon(f *spot) unsafe.Pointer {
-	if f.isLost() {
-		return nil
-	}
 	n := min(maxHold, uint32(r.capacity/16)) // Full: there is time.
 	if f == &r.rx {
 		n = f.holdFor(n)
