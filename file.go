@@ -121,7 +121,7 @@ func (h *header) compare(name string, o *options, l *layout) error {
 		return m("the receiver's role", "single", "for many")
 	}
 	if h.flags&flagFences != 0 && !canFenceProcesses() {
-		return &chanError{name, errors.ErrUnsupported, "its single roles count on membarrier(2), which this process may not call; allow it in the sandbox, or make the channel without single roles"}
+		return &chanError{name, errors.ErrUnsupported, "the others count on membarrier(2), which this process may not call; allow it in the sandbox, or have a process that may not call it make the channel"}
 	}
 	return nil
 }

@@ -228,11 +228,9 @@ func (h *handle) openLanes() {
 	case !weakStores || fencesReached.Load():
 		h.liftBar()
 	default:
-		go func() {
-			if fencesReach() {
-				h.liftBar()
-			}
-		}()
+		if fencesReach() {
+			h.liftBar()
+		}
 	}
 }
 

@@ -373,7 +373,7 @@ func goStraight[T any](t *testing.T, capacity int, opts ...Option) {
 	h.send.moveLane()
 	h.recv.moveLane()
 	straight := func(s *side, slot unsafe.Pointer, pos uint64) {
-		l := s.enterLane()
+		l := s.tryLane()
 		require.NotNil(t, l)
 		require.True(t, s.stillIn(l))
 		require.Equal(t, unsafe.Pointer(h.slot(pos)), slot)
@@ -491,7 +491,7 @@ func TestLane(t *testing.T) {
 	require.NoError(t, ch.Send(1))
 	me = s.lane.Load()
 	require.Equal(t, goroutine(), me.goroutine, "the first who calls")
-	l := s.enterLane()
+	l := s.tryLane()
 	require.Equal(t, me, l)
 
 	elsewhere := func(f func()) {
@@ -505,17 +505,17 @@ func TestLane(t *testing.T) {
 		}
 	}
 	elsewhere(func() {
-		require.Nil(t, s.enterLane(), "another's")
+		require.Nil(t, s.tryLane(), "another's")
 		sends(200)
 		require.Equal(t, me, s.lane.Load(), "there is a call in it")
 		s.leaveLane(l)
 		sends(128)
 		require.Equal(t, goroutine(), s.lane.Load().goroutine, "it calls more often")
-		require.NotNil(t, s.enterLane())
+		require.NotNil(t, s.tryLane())
 		s.leaveLane(s.lane.Load())
 	})
 	require.False(t, s.stillIn(l))
-	require.Nil(t, s.enterLane())
+	require.Nil(t, s.tryLane())
 	sends(200)
 	require.Equal(t, goroutine(), s.lane.Load().goroutine, "back")
 	require.Equal(t, 1+200+128+200, ch.Len())

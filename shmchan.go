@@ -89,8 +89,8 @@ func open[T any](name string, roles uint64, opts []Option) (*handle, codec[T], e
 // It fails with ErrClosed, ErrDetached, ErrDisconnected or ErrCorrupt; v was then not sent.
 func (s *Sender[T]) Send(v T) error {
 	h := s.h
-	l := h.send.enterLane()
-	if l == nil {
+	l := h.send.lane.Load()
+	if !l.ours() || !h.send.enterLane(l) {
 		h.send.moveLane()
 		return s.sendWith(forever, &v)
 	}
@@ -156,7 +156,7 @@ func (s *Sender[T]) straight(l *lane, v *T) bool {
 // SendContext failed was not sent.
 func (s *Sender[T]) SendContext(ctx context.Context, v T) error {
 	h := s.h
-	l := h.send.enterLane()
+	l := h.send.tryLane()
 	if l == nil {
 		h.send.moveLane()
 		return s.sendWith(ctx, &v)
@@ -186,7 +186,7 @@ func (s *Sender[T]) sendWith(ctx context.Context, v *T) error {
 // receiver that waits. Else it fails with ErrFull.
 func (s *Sender[T]) TrySend(v T) error {
 	h := s.h
-	if l := h.send.enterLane(); l != nil {
+	if l := h.send.tryLane(); l != nil {
 		if s.straight(l, &v) {
 			h.send.leaveLane(l)
 			return nil
@@ -218,7 +218,7 @@ func (s *Sender[T]) TrySend(v T) error {
 // less often than as many Sends would. If it fails, the first n were sent and no other.
 func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 	h := s.h
-	l := h.send.enterLane()
+	l := h.send.tryLane()
 	if l != nil {
 		defer h.send.doneSlow(l)
 	} else {
@@ -330,8 +330,8 @@ func (s *Sender[T]) SendFunc(ctx context.Context, fill func(v *T) error) error {
 // ErrCorrupt; a corrupt value is dropped, so that the next Recv goes on behind it.
 func (r *Receiver[T]) Recv() (v T, err error) {
 	h := r.h
-	l := h.recv.enterLane()
-	if l == nil {
+	l := h.recv.lane.Load()
+	if !l.ours() || !h.recv.enterLane(l) {
 		h.recv.moveLane()
 		return r.receive(forever)
 	}
@@ -368,15 +368,6 @@ func (r *Receiver[T]) recvSlow(l *lane, ctx context.Context) (v T, err error) {
 
 // straight receives a value if there is nothing to wait for and nothing to think about.
 func (r *Receiver[T]) straight(l *lane, v *T) (ok bool, err error) {
-	ok, err = r.straightQuietly(l, v)
-	if ok && r.h.rxDone() {
-		r.h.wakeAfterFree()
-	}
-	return ok, err
-}
-
-// straightQuietly is straight that wakes nobody.
-func (r *Receiver[T]) straightQuietly(l *lane, v *T) (ok bool, err error) {
 	h := r.h
 	if l == nil || !h.recv.stillIn(l) {
 		return false, nil
@@ -389,6 +380,9 @@ func (r *Receiver[T]) straightQuietly(l *lane, v *T) (ok bool, err error) {
 		err = r.badBool(h.rx.pos())
 	}
 	h.received(slot)
+	if h.rxDone() {
+		h.wakeAfterFree()
+	}
 	return true, err
 }
 
@@ -396,7 +390,7 @@ func (r *Receiver[T]) straightQuietly(l *lane, v *T) (ok bool, err error) {
 // was taken is always returned.
 func (r *Receiver[T]) RecvContext(ctx context.Context) (v T, err error) {
 	h := r.h
-	l := h.recv.enterLane()
+	l := h.recv.tryLane()
 	if l == nil {
 		h.recv.moveLane()
 		return r.receive(ctx)
@@ -444,7 +438,7 @@ func (r *Receiver[T]) badBool(pos uint64) error {
 // TryRecv receives a value if that needs no waiting, else it fails with ErrEmpty.
 func (r *Receiver[T]) TryRecv() (v T, err error) {
 	h := r.h
-	if l := h.recv.enterLane(); l != nil {
+	if l := h.recv.tryLane(); l != nil {
 		if ok, err := r.straight(l, &v); ok {
 			h.recv.leaveLane(l)
 			return v, err
@@ -467,7 +461,7 @@ func (r *Receiver[T]) TryRecv() (v T, err error) {
 // len(buf) in all, and says how many. If it fails, the first n were received all the same.
 func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error) {
 	h := r.h
-	l := h.recv.enterLane()
+	l := h.recv.tryLane()
 	if l != nil {
 		defer h.recv.doneSlow(l)
 	} else {
@@ -514,14 +508,17 @@ func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error)
 		}
 		n++
 		h.recv.goOn(l)
-		for n < len(buf) {
-			ok, err := r.straightQuietly(l, &buf[n])
-			if !ok {
+		for l != nil && n < len(buf) && h.recv.stillIn(l) {
+			slot := h.rxSlot()
+			if slot == nil || !h.rxTake(slot) {
 				break
 			}
+			pos := h.rx.pos()
+			ok := r.get(unsafe.Add(slot, valueOffset), &buf[n])
+			h.received(slot)
 			freed++
-			if err != nil {
-				return n, err
+			if !ok {
+				return n, r.badBool(pos)
 			}
 			n++
 		}

@@ -122,17 +122,25 @@ func (s *side) end() {
 	}
 }
 
-// enterLane is begin for a call that goes straight to its slot, if stillIn says so too. Nil: it must not.
-func (s *side) enterLane() *lane {
-	if raceEnabled { // The detector shall not see an order in these loads.
-		return nil
-	}
-	l := s.lane.Load()
-	if s.bar.Load() != 0 || !s.alone && l.goroutine != goroutine() {
-		return nil
+// ours says whether the calling goroutine is in the lane. Under the race detector nobody is.
+func (l *lane) ours() bool { return l.goroutine == 0 || l.goroutine == goroutine() }
+
+// enterLane is begin for a call that goes straight to its slot, if the lane is ours and stillIn says so too.
+// False: it must not.
+func (s *side) enterLane(l *lane) bool {
+	if s.bar.Load() != 0 {
+		return false
 	}
 	storeRelease(&l.busy, 1)
-	return l
+	return true
+}
+
+// tryLane is the lane, if the calling goroutine is in it now. Else nil.
+func (s *side) tryLane() *lane {
+	if l := s.lane.Load(); l.ours() && s.enterLane(l) {
+		return l
+	}
+	return nil
 }
 
 // stillIn says after enterLane whether the call may go on.
@@ -141,7 +149,7 @@ func (s *side) stillIn(l *lane) bool { return s.bar.Load() == 0 && s.lane.Load()
 // leaveLane is end for enterLane.
 func (s *side) leaveLane(l *lane) {
 	storeRelease(&l.busy, 0)
-	if s.bar.Load()&barDetached != 0 {
+	if s.bar.Load() != 0 {
 		s.endLast()
 	}
 }

@@ -174,12 +174,14 @@ func (r *ring) txDone() (awaited bool) {
 	if r.oneSender {
 		storeRelease(&r.ctl.window, 0)
 	}
-	return r.anyWaiting(receiving)
+	w := &r.ctl.receivers
+	return w[0].Load()|w[1].Load()|w[2].Load()|w[3].Load() != 0
 }
 
 // rxDone says after received whether a sender may wait for it, or a receiver, to seal.
 func (r *ring) rxDone() (awaited bool) {
-	return r.anyWaiting(sending) || !r.oneRecver && r.ctl.closed.Load() != 0
+	w := &r.ctl.senders
+	return w[0].Load()|w[1].Load()|w[2].Load()|w[3].Load()|r.ctl.closed.Load() != 0
 }
 
 // inWindow is what the single sender has in hand: 0, or a WRITING word. The caller has seen that the

@@ -330,7 +330,7 @@ proctype sender(byte id) {
 #endif
 		fi)
 #ifdef STRAIGHT
-	/* Send: straight; openWindow, sent, shutWindow */
+	/* Send: straight; txTake, sent, txDone */
 	:: d_step { pc == S_CLOSED && SLOT(own) == WORD(own, 0, FREE) -> p = own; pc = S_WINDOW }
 #ifdef M_NOWINDOW
 	STEP(S_WINDOW, pc = S_WCLOSED)

@@ -1,4 +1,4 @@
-/* The single roles' way straight to their slots, as single.go has it: a value is published and a slot
+/* The single roles' way straight to their slots, as straight.go has it: a value is published and a slot
  * freed by plain stores, which lie in a buffer of their processor until they reach memory, in their order,
  * while later loads go past them. Who goes to sleep and who seals makes a fence for all.
  *

@@ -34,7 +34,7 @@ import (
 
 var (
 	root    = flag.String("root", "..", "the module to break")
-	files   = flag.String("files", "ring.go,single.go,rendezvous.go,peers.go,wait.go,handle.go,codec.go", "the files to break")
+	files   = flag.String("files", "ring.go,straight.go,side.go,rendezvous.go,peers.go,wait.go,handle.go,codec.go", "the files to break")
 	only    = flag.String("only", "", "numbers of mutants, with commas; empty: all")
 	list    = flag.Bool("list", false, "only list the mutants")
 	workers = flag.Int("workers", 2, "how many mutants run at the same time")
