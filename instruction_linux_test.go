@@ -228,6 +228,10 @@ func init() {
 					}
 					idx = v.handle().idx
 				}
+				if v.op.name != "Open" && capacity&(capacity-1) == 0 { // Else senders go the way of all.
+					v.handle().send.moveLane()
+					v.handle().recv.moveLane()
+				}
 				v.n = 0
 				fmt.Println(unix.Gettid(), idx)
 				if n, _ := fmt.Scanln(new(string)); n != 1 {
@@ -278,7 +282,7 @@ func tookOf(t testing.TB, line string) (took []id) {
 const nearWrap = 1<<posBits - 2
 
 var (
-	// Single roles go straight to their slots only where the capacity is a power of two.
+	// Calls go straight to their slots only where the capacity is a power of two.
 	sendScenes = []scene{
 		{name: "empty", capacity: 3},
 		{name: "one from full", capacity: 3, values: 2},
@@ -289,6 +293,12 @@ var (
 		{name: "closed", capacity: 3, values: 1, closed: true},
 		{name: "wraparound", capacity: 3, values: 1, start: nearWrap},
 		{name: "capacity 1, sender comes", capacity: 1, comes: "sender"},
+		{name: "empty", capacity: 4},
+		{name: "one from full", capacity: 4, values: 3},
+		{name: "receiver parked", capacity: 4, parked: "receiver"},
+		{name: "sender comes", capacity: 4, values: 2, comes: "sender"},
+		{name: "closer comes", capacity: 4, values: 1, comes: "closer"},
+		{name: "wraparound", capacity: 4, values: 1, start: nearWrap},
 		{name: "empty", capacity: 4, single: true},
 		{name: "one from full", capacity: 4, values: 3, single: true},
 		{name: "full", capacity: 4, values: 4, single: true},
@@ -313,6 +323,12 @@ var (
 		{name: "closed, two values", capacity: 3, values: 2, closed: true},
 		{name: "closed and empty", capacity: 3, closed: true},
 		{name: "wraparound", capacity: 3, values: 3, start: nearWrap},
+		{name: "one value", capacity: 4, values: 1},
+		{name: "full, sender parked", capacity: 4, values: 4, parked: "sender"},
+		{name: "two values, receiver comes", capacity: 4, values: 2, comes: "receiver"},
+		{name: "one value, closer comes", capacity: 4, values: 1, comes: "closer"},
+		{name: "closed, two values", capacity: 4, values: 2, closed: true},
+		{name: "wraparound", capacity: 4, values: 3, start: nearWrap},
 		{name: "empty", capacity: 4, single: true},
 		{name: "one value", capacity: 4, values: 1, single: true},
 		{name: "full", capacity: 4, values: 4, single: true},
