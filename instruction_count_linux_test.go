@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -130,9 +131,8 @@ func TestInstructionCounts(t *testing.T) {
 	b, err := os.ReadFile(instructionsFile)
 	require.NoError(t, err)
 	for in := bufio.NewScanner(strings.NewReader(string(b))); in.Scan(); {
-		var n int
-		if _, err := fmt.Sscan(in.Text(), &n); err == nil {
-			want[strings.TrimSpace(strings.TrimPrefix(in.Text(), fmt.Sprint(n)))] = n
+		if n, name, ok := strings.Cut(strings.TrimSpace(in.Text()), "  "); ok {
+			want[name] = must[int](t)(strconv.Atoi(n))
 		}
 	}
 	if !*countInstructions && !strings.HasPrefix(string(b), compiler+"\n") {

@@ -125,7 +125,7 @@ func (s *Sender[T]) Send(v T) error {
 //
 //go:noinline
 func (s *Sender[T]) sendSlow(l *lane, ctx context.Context, v *T) error {
-	s.h.send.goSlow()
+	s.h.send.goSlow(l)
 	err := s.sendWith(ctx, v)
 	s.h.send.doneSlow(l)
 	return err
@@ -191,7 +191,7 @@ func (s *Sender[T]) TrySend(v T) error {
 			h.send.leaveLane(l)
 			return nil
 		}
-		h.send.goSlow()
+		h.send.goSlow(l)
 		defer h.send.doneSlow(l)
 	}
 	if !h.send.begin() {
@@ -220,7 +220,7 @@ func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 	h := s.h
 	l := h.send.tryLane()
 	if l != nil {
-		defer h.send.doneSlow(l)
+		defer h.send.leaveLane(l)
 	} else {
 		h.send.moveLane()
 	}
@@ -238,6 +238,7 @@ func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 			n, quiet = n+k, quiet+k
 			continue
 		}
+		h.send.goSlow(l)
 		var pos uint64
 		if quiet > 0 {
 			pos, err = h.trySendBegin()
@@ -360,7 +361,7 @@ func (r *Receiver[T]) Recv() (v T, err error) {
 //
 //go:noinline
 func (r *Receiver[T]) recvSlow(l *lane, ctx context.Context) (v T, err error) {
-	r.h.recv.goSlow()
+	r.h.recv.goSlow(l)
 	v, err = r.receive(ctx)
 	r.h.recv.doneSlow(l)
 	return v, err
@@ -443,7 +444,7 @@ func (r *Receiver[T]) TryRecv() (v T, err error) {
 			h.recv.leaveLane(l)
 			return v, err
 		}
-		h.recv.goSlow()
+		h.recv.goSlow(l)
 		defer h.recv.doneSlow(l)
 	}
 	if !h.recv.begin() {
@@ -463,7 +464,7 @@ func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error)
 	h := r.h
 	l := h.recv.tryLane()
 	if l != nil {
-		defer h.recv.doneSlow(l)
+		defer h.recv.leaveLane(l)
 	} else {
 		h.recv.moveLane()
 	}
@@ -474,30 +475,32 @@ func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error)
 	if len(buf) == 0 {
 		return 0, nil
 	}
-	pos, err := h.recvBegin(ctx)
-	if err != nil {
-		return 0, err
-	}
 	if h.rendezvous {
-		if err := r.take(pos, &buf[0]); err != nil {
-			return 0, err
-		}
-		for n = 1; n < len(buf); n++ {
-			if pos, err = h.tryRecvBegin(); err != nil {
-				return n, nil
-			}
-			if err := r.take(pos, &buf[n]); err != nil {
-				return n, err
-			}
-		}
-		return n, nil
+		return r.recvEach(ctx, buf)
 	}
 	freed := 0
 	defer func() {
 		h.wakeFor(sending, freed)
 		h.wakeAfterFree()
 	}()
-	for {
+	if ctx == nil || ctx.Err() == nil {
+		if n, err = r.recvSome(l, buf, &freed); err != nil {
+			return n, err
+		}
+	}
+	for n < len(buf) {
+		h.recv.goSlow(l)
+		var pos uint64
+		if n == 0 {
+			if pos, err = h.recvBegin(ctx); err != nil {
+				return 0, err
+			}
+		} else {
+			var v verdict
+			if pos, v = h.recvMore(); v != claimed {
+				return n, nil
+			}
+		}
 		ok := r.get(h.value(pos), &buf[n])
 		if err := h.recvQuietly(pos); err != nil {
 			return n, err
@@ -507,29 +510,61 @@ func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error)
 			return n, r.badBool(pos)
 		}
 		n++
+		if l == nil {
+			continue
+		}
 		h.recv.goOn(l)
-		for l != nil && n < len(buf) && h.recv.stillIn(l) {
-			slot := h.rxSlot()
-			if slot == nil || !h.rxTake(slot) {
-				break
-			}
-			pos := h.rx.pos()
-			ok := r.get(unsafe.Add(slot, valueOffset), &buf[n])
-			h.received(slot)
-			freed++
-			if !ok {
-				return n, r.badBool(pos)
-			}
-			n++
-		}
-		if n == len(buf) {
-			return n, nil
-		}
-		var v verdict
-		if pos, v = h.recvMore(); v != claimed {
-			return n, nil
+		m, err := r.recvSome(l, buf[n:], &freed)
+		n += m
+		if err != nil {
+			return n, err
 		}
 	}
+	return n, nil
+}
+
+// recvEach is RecvBatch of a rendezvous, where each value has a sender that waits.
+func (r *Receiver[T]) recvEach(ctx context.Context, buf []T) (n int, err error) {
+	h := r.h
+	pos, err := h.recvBegin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := r.take(pos, &buf[0]); err != nil {
+		return 0, err
+	}
+	for n = 1; n < len(buf); n++ {
+		if pos, err = h.tryRecvBegin(); err != nil {
+			return n, nil
+		}
+		if err := r.take(pos, &buf[n]); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// recvSome receives what a call in the lane can without waiting or waking, and says how many, and how many slots came free.
+func (r *Receiver[T]) recvSome(l *lane, buf []T, freed *int) (n int, err error) {
+	h := r.h
+	if l == nil || !h.recv.stillIn(l) {
+		return 0, nil
+	}
+	for n < len(buf) {
+		slot := h.rxSlot()
+		if slot == nil || !h.rxTake(slot) {
+			break
+		}
+		pos := h.rx.pos()
+		ok := r.get(unsafe.Add(slot, valueOffset), &buf[n])
+		h.received(slot)
+		*freed++
+		if !ok {
+			return n, r.badBool(pos)
+		}
+		n++
+	}
+	return n, nil
 }
 
 // RecvFunc waits for a value like RecvContext and has use read it where it lies, or a

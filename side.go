@@ -179,8 +179,8 @@ func (s *side) moveLane() {
 }
 
 // goSlow is for a call in the lane that goes the way of all from here on, and doneSlow for its end.
-func (s *side) goSlow() {
-	if !s.alone {
+func (s *side) goSlow(l *lane) {
+	if l != nil && !s.alone {
 		s.h.tellAll(s.d)
 	}
 }
