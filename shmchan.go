@@ -534,14 +534,15 @@ func (r *Receiver[T]) recvEach(ctx context.Context, buf []T) (n int, err error) 
 		return 0, err
 	}
 	for n = 1; n < len(buf); n++ {
-		if pos, err = h.tryRecvBegin(); err != nil {
-			return n, nil
+		pos, none := h.tryRecvBegin()
+		if none != nil {
+			break
 		}
 		if err := r.take(pos, &buf[n]); err != nil {
 			return n, err
 		}
 	}
-	return n, nil
+	return n, nil //nolint:nilerr // There is no more just now.
 }
 
 // recvSome receives what a call in the lane can without waiting or waking, and says how many, and how many slots came free.
