@@ -193,6 +193,7 @@ func (h *handle) join(roles uint64) error {
 			r.s.detached.Store(true)
 			r.s.refs.Store(-detachedBias)
 			r.s.finished.Store(true)
+			r.s.bar.Or(barDetached)
 			continue
 		}
 		h.sides.Add(1)
@@ -756,6 +757,13 @@ func (h *handle) length() (n int) {
 func (h *handle) wakeFor(d direction, n int) {
 	for ; n > 0 && h.anyWaiting(d); n-- {
 		h.wakeOne(d)
+	}
+}
+
+// txDrop is for a txTake that was in vain: somebody may wait for the window.
+func (h *handle) txDrop() {
+	if h.oneSender && h.txDone() {
+		h.wakeOne(receiving)
 	}
 }
 

@@ -104,7 +104,7 @@ type control struct {
 	recovered atomic.Uint64 // dead participants cleared away
 	joins     atomic.Uint64 // participants that have joined
 	_         [64 - 40]byte
-	window    atomic.Uint64 // what the single sender has in hand, see single.go; written all the time, by it alone
+	window    atomic.Uint64 // what the single sender has in hand, see straight.go; written all the time, by it alone
 	_         [64 - 8]byte
 }
 

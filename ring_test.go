@@ -4,6 +4,7 @@ package shmchan
 // who was woken owes the next. Each of these tests is here because a mutant passed all the others.
 
 import (
+	"context"
 	"errors"
 	"os"
 	"testing"
@@ -373,9 +374,9 @@ func goStraight[T any](t *testing.T, capacity int, opts ...Option) {
 	h.send.moveLane()
 	h.recv.moveLane()
 	straight := func(s *side, slot unsafe.Pointer, pos uint64) {
-		l := s.tryLane()
+		l := s.enterLane()
 		require.NotNil(t, l)
-		require.True(t, s.stillIn(l))
+		require.True(t, s.isIn(l))
 		require.Equal(t, unsafe.Pointer(h.slot(pos)), slot)
 		s.leaveLane(l)
 	}
@@ -491,7 +492,7 @@ func TestLane(t *testing.T) {
 	require.NoError(t, ch.Send(1))
 	me = s.lane.Load()
 	require.Equal(t, goroutine(), me.goroutine, "the first who calls")
-	l := s.tryLane()
+	l := s.enterLane()
 	require.Equal(t, me, l)
 
 	elsewhere := func(f func()) {
@@ -505,20 +506,91 @@ func TestLane(t *testing.T) {
 		}
 	}
 	elsewhere(func() {
-		require.Nil(t, s.tryLane(), "another's")
+		require.Nil(t, s.enterLane(), "another's")
 		sends(200)
 		require.Equal(t, me, s.lane.Load(), "there is a call in it")
 		s.leaveLane(l)
 		sends(128)
 		require.Equal(t, goroutine(), s.lane.Load().goroutine, "it calls more often")
-		require.NotNil(t, s.tryLane())
+		require.NotNil(t, s.enterLane())
 		s.leaveLane(s.lane.Load())
 	})
-	require.False(t, s.stillIn(l))
-	require.Nil(t, s.tryLane())
+	require.False(t, s.isIn(l))
+	require.Nil(t, s.enterLane())
 	sends(200)
 	require.Equal(t, goroutine(), s.lane.Load().goroutine, "back")
 	require.Equal(t, 1+200+128+200, ch.Len())
+
+	// Whoever comes late for a lane that is another's by now, or a detached one's, is not in it.
+	late := s.lane.Load()
+	elsewhere(func() {
+		sends(300)
+		require.True(t, s.knock(late))
+		require.False(t, s.isIn(late))
+		s.leaveLane(late)
+		require.NotNil(t, s.enterLane(), "and does not disturb who is")
+		s.leaveLane(s.lane.Load())
+
+		// Nor does the lane move once the side is detached.
+		l := s.enterLane()
+		elsewhere(func() {
+			s.onMove = func() { s.onMove = nil; require.NoError(t, ch.Sender.Detach()) }
+			s.missed.Store(0)
+			s.moves.Store(0)
+			s.moveLane()
+		})
+		require.Equal(t, l, s.lane.Load())
+		require.False(t, s.finished.Load(), "there is a call in it")
+		s.leaveLane(l)
+		require.True(t, s.finished.Load())
+	})
+}
+
+// A batch keeps its place, also for who comes after it.
+func TestBatchKeepsItsPlace(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector there is no lane")
+	}
+	for _, opts := range [][]Option{nil, {WithSingleSender(), WithSingleReceiver()}} {
+		ch := openTest[int64](t, opts...)
+		h := ch.Sender.h
+		vs := make([]int64, 40)
+		h.send.moveLane()
+		h.recv.moveLane()
+		for range 5 {
+			n, err := ch.SendBatch(t.Context(), vs)
+			require.NoError(t, err)
+			require.Equal(t, len(vs), n)
+			require.NotNil(t, h.txSlot())
+			n, err = ch.RecvBatch(t.Context(), vs[:39])
+			require.NoError(t, err)
+			require.Equal(t, 39, n)
+			require.NotNil(t, h.rxSlot())
+		}
+	}
+}
+
+// A call that the context of another one makes is none in the lane.
+type nosy struct {
+	context.Context
+	asked func()
+}
+
+func (c nosy) Err() error { c.asked(); return nil }
+
+func TestNestedInTheLane(t *testing.T) {
+	for _, opts := range [][]Option{nil, {WithSingleSender(), WithSingleReceiver()}} {
+		ch := openTest[int64](t, opts...)
+		require.NoError(t, ch.Send(1))
+		require.NoError(t, ch.SendContext(nosy{t.Context(), func() { require.NoError(t, ch.Send(2)) }}, 3))
+		for range 3 {
+			_, err := ch.Recv()
+			require.NoError(t, err)
+		}
+		require.Zero(t, ch.Sender.h.send.lane.Load().busy.Load())
+		require.NoError(t, ch.Detach())
+		require.True(t, ch.Sender.h.released)
+	}
 }
 
 // Whoever is in the lane goes on from value to value, but does not go on past what is in somebody's hands: that

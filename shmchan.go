@@ -89,83 +89,79 @@ func open[T any](name string, roles uint64, opts []Option) (*handle, codec[T], e
 // It fails with ErrClosed, ErrDetached, ErrDisconnected or ErrCorrupt; v was then not sent.
 func (s *Sender[T]) Send(v T) error {
 	h := s.h
-	l := h.send.lane.Load()
-	if !l.ours() || !h.send.enterLane(l) {
-		h.send.moveLane()
-		return s.sendWith(forever, &v)
-	}
-	if h.send.stillIn(l) {
-		slot := h.txSlot()
-		if slot == nil && h.spins && !h.oneSender {
-			slot = h.soon(&h.tx)
-		}
-		if slot != nil {
-			if h.txTake(slot) {
-				if wordwise[T]() {
-					copyWords(unsafe.Add(slot, valueOffset), unsafe.Pointer(&v), unsafe.Sizeof(v))
-				} else {
-					*(*T)(unsafe.Add(slot, valueOffset)) = v
-				}
-				h.sent(slot)
-				if h.txDone() {
-					h.wakeOne(receiving)
-				}
-				h.send.leaveLane(l)
-				return nil
+	if l := h.send.lane.Load(); l.ours() && h.send.knock(l) {
+		if h.send.isIn(l) {
+			slot := h.txSlot()
+			if slot == nil && h.spins && !h.oneSender {
+				slot = h.soon(&h.tx)
 			}
+			if slot == nil || !h.txTake(slot) {
+				return s.sendSlow(l, slot != nil, forever, &v)
+			}
+			if wordwise[T]() {
+				copyWords(unsafe.Add(slot, valueOffset), unsafe.Pointer(&v), unsafe.Sizeof(v))
+			} else {
+				*(*T)(unsafe.Add(slot, valueOffset)) = v
+			}
+			h.sent(slot)
 			if h.txDone() {
 				h.wakeOne(receiving)
 			}
+			h.send.leaveLane(l)
+			return nil
 		}
+		h.send.leaveLane(l)
 	}
-	return s.sendSlow(l, forever, &v)
+	h.send.moveLane()
+	return s.sendWith(forever, &v)
 }
 
-// sendSlow is for a call in the lane that could not go straight to its slot.
+// sendSlow is for a call in the lane that could not go straight to its slot, though it may have tried to take it.
 //
 //go:noinline
-func (s *Sender[T]) sendSlow(l *lane, ctx context.Context, v *T) error {
+func (s *Sender[T]) sendSlow(l *lane, tried bool, ctx context.Context, v *T) error {
+	if tried {
+		s.h.txDrop()
+	}
 	s.h.send.goSlow(l)
 	err := s.sendWith(ctx, v)
 	s.h.send.doneSlow(l)
 	return err
 }
 
-// straight sends v if there is nothing to wait for and nothing to think about.
-func (s *Sender[T]) straight(l *lane, v *T) bool {
+// straight, for a call in the lane, sends v if there is nothing to wait for and nothing to think about.
+func (s *Sender[T]) straight(v *T) bool {
 	h := s.h
-	if l == nil || !h.send.stillIn(l) {
-		return false
-	}
 	slot := h.txSlot()
 	if slot == nil {
 		return false
 	}
-	ok := h.txTake(slot)
-	if ok {
-		s.put(unsafe.Add(slot, valueOffset), v)
-		h.sent(slot)
+	if !h.txTake(slot) {
+		h.txDrop()
+		return false
 	}
+	s.put(unsafe.Add(slot, valueOffset), v)
+	h.sent(slot)
 	if h.txDone() {
 		h.wakeOne(receiving)
 	}
-	return ok
+	return true
 }
 
 // SendContext is Send that also ends, with ctx.Err(), when ctx does. A value whose
 // SendContext failed was not sent.
 func (s *Sender[T]) SendContext(ctx context.Context, v T) error {
 	h := s.h
-	l := h.send.tryLane()
+	l := h.send.enterLane()
 	if l == nil {
 		h.send.moveLane()
 		return s.sendWith(ctx, &v)
 	}
-	if (ctx == nil || ctx.Err() == nil) && s.straight(l, &v) {
+	if (ctx == nil || ctx.Err() == nil) && s.straight(&v) {
 		h.send.leaveLane(l)
 		return nil
 	}
-	return s.sendSlow(l, ctx, &v)
+	return s.sendSlow(l, false, ctx, &v)
 }
 
 func (s *Sender[T]) sendWith(ctx context.Context, v *T) error {
@@ -186,8 +182,8 @@ func (s *Sender[T]) sendWith(ctx context.Context, v *T) error {
 // receiver that waits. Else it fails with ErrFull.
 func (s *Sender[T]) TrySend(v T) error {
 	h := s.h
-	if l := h.send.tryLane(); l != nil {
-		if s.straight(l, &v) {
+	if l := h.send.enterLane(); l != nil {
+		if s.straight(&v) {
 			h.send.leaveLane(l)
 			return nil
 		}
@@ -218,7 +214,7 @@ func (s *Sender[T]) TrySend(v T) error {
 // less often than as many Sends would. If it fails, the first n were sent and no other.
 func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 	h := s.h
-	l := h.send.tryLane()
+	l := h.send.enterLane()
 	if l != nil {
 		defer h.send.leaveLane(l)
 	} else {
@@ -270,7 +266,7 @@ func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 // sendSome sends what a call in the lane can of vs without waiting or waking, and says how many.
 func (s *Sender[T]) sendSome(l *lane, vs []T) (n int) {
 	h := s.h
-	if l == nil || !h.send.stillIn(l) {
+	if l == nil || !h.send.isIn(l) {
 		return 0
 	}
 	slot := h.txSlot()
@@ -287,8 +283,10 @@ func (s *Sender[T]) sendSome(l *lane, vs []T) (n int) {
 			break
 		}
 	}
-	if h.txDone() && n == 0 {
-		h.wakeOne(receiving)
+	if n == 0 {
+		h.txDrop()
+	} else if h.oneSender { // The caller wakes those for whom something was sent.
+		h.shutWindow()
 	}
 	return n
 }
@@ -331,17 +329,15 @@ func (s *Sender[T]) SendFunc(ctx context.Context, fill func(v *T) error) error {
 // ErrCorrupt; a corrupt value is dropped, so that the next Recv goes on behind it.
 func (r *Receiver[T]) Recv() (v T, err error) {
 	h := r.h
-	l := h.recv.lane.Load()
-	if !l.ours() || !h.recv.enterLane(l) {
-		h.recv.moveLane()
-		return r.receive(forever)
-	}
-	if h.recv.stillIn(l) {
-		slot := h.rxSlot()
-		if slot == nil && h.spins {
-			slot = h.soon(&h.rx)
-		}
-		if slot != nil && h.rxTake(slot) {
+	if l := h.recv.lane.Load(); l.ours() && h.recv.knock(l) {
+		if h.recv.isIn(l) {
+			slot := h.rxSlot()
+			if slot == nil && h.spins {
+				slot = h.soon(&h.rx)
+			}
+			if slot == nil || !h.rxTake(slot) {
+				return r.recvSlow(l, forever)
+			}
 			v = *(*T)(unsafe.Add(slot, valueOffset))
 			if len(r.bools) != 0 && !r.valid(&v) {
 				err = r.badBool(h.rx.pos())
@@ -353,8 +349,10 @@ func (r *Receiver[T]) Recv() (v T, err error) {
 			h.recv.leaveLane(l)
 			return v, err
 		}
+		h.recv.leaveLane(l)
 	}
-	return r.recvSlow(l, forever)
+	h.recv.moveLane()
+	return r.receive(forever)
 }
 
 // recvSlow is for a call in the lane that could not go straight to its slot.
@@ -367,12 +365,9 @@ func (r *Receiver[T]) recvSlow(l *lane, ctx context.Context) (v T, err error) {
 	return v, err
 }
 
-// straight receives a value if there is nothing to wait for and nothing to think about.
-func (r *Receiver[T]) straight(l *lane, v *T) (ok bool, err error) {
+// straight, for a call in the lane, receives a value if there is nothing to wait for and nothing to think about.
+func (r *Receiver[T]) straight(v *T) (ok bool, err error) {
 	h := r.h
-	if l == nil || !h.recv.stillIn(l) {
-		return false, nil
-	}
 	slot := h.rxSlot()
 	if slot == nil || !h.rxTake(slot) {
 		return false, nil
@@ -391,13 +386,13 @@ func (r *Receiver[T]) straight(l *lane, v *T) (ok bool, err error) {
 // was taken is always returned.
 func (r *Receiver[T]) RecvContext(ctx context.Context) (v T, err error) {
 	h := r.h
-	l := h.recv.tryLane()
+	l := h.recv.enterLane()
 	if l == nil {
 		h.recv.moveLane()
 		return r.receive(ctx)
 	}
 	if ctx == nil || ctx.Err() == nil {
-		if ok, err := r.straight(l, &v); ok {
+		if ok, err := r.straight(&v); ok {
 			h.recv.leaveLane(l)
 			return v, err
 		}
@@ -439,8 +434,8 @@ func (r *Receiver[T]) badBool(pos uint64) error {
 // TryRecv receives a value if that needs no waiting, else it fails with ErrEmpty.
 func (r *Receiver[T]) TryRecv() (v T, err error) {
 	h := r.h
-	if l := h.recv.tryLane(); l != nil {
-		if ok, err := r.straight(l, &v); ok {
+	if l := h.recv.enterLane(); l != nil {
+		if ok, err := r.straight(&v); ok {
 			h.recv.leaveLane(l)
 			return v, err
 		}
@@ -462,7 +457,7 @@ func (r *Receiver[T]) TryRecv() (v T, err error) {
 // len(buf) in all, and says how many. If it fails, the first n were received all the same.
 func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error) {
 	h := r.h
-	l := h.recv.tryLane()
+	l := h.recv.enterLane()
 	if l != nil {
 		defer h.recv.leaveLane(l)
 	} else {
@@ -548,7 +543,7 @@ func (r *Receiver[T]) recvEach(ctx context.Context, buf []T) (n int, err error) 
 // recvSome receives what a call in the lane can without waiting or waking, and says how many, and how many slots came free.
 func (r *Receiver[T]) recvSome(l *lane, buf []T, freed *int) (n int, err error) {
 	h := r.h
-	if l == nil || !h.recv.stillIn(l) {
+	if l == nil || !h.recv.isIn(l) {
 		return 0, nil
 	}
 	for n < len(buf) {

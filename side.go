@@ -6,7 +6,7 @@ package shmchan
 //   - The memory stays while a call is under way (model/detach.pml).
 //   - Only a call in the lane touches tx, or rx: it has raised the lane's busy and has seen after that that the
 //     lane is the side's still, with no bar. A lane is replaced only by who has seen after a fence for all
-//     that its busy is down; that is why each has one of its own (model/lane.pml).
+//     that its busy is down; that is why each has one of its own. And not once the side is detached (model/lane.pml).
 
 import (
 	"sync"
@@ -26,8 +26,9 @@ type side struct {
 	refs  atomic.Int64         // calls under way, less detachedBias once detached
 
 	missed atomic.Uint32 // calls that were not in the lane
-	moves  uint          // of the lane; guarded by laneMu
+	moves  atomic.Uint32 // of the lane
 	laneMu sync.Mutex    // held while the lane is replaced
+	onMove func()        // for tests: called when moveLane has looked whether the side is detached
 
 	detached atomic.Bool
 	finished atomic.Bool
@@ -44,7 +45,7 @@ type side struct {
 // lane says whose calls go straight to their slots.
 type lane struct {
 	goroutine uintptr       // its number; 0 for a single role, whose calls come one at a time whoever makes them
-	busy      atomic.Uint64 // calls under way
+	busy      atomic.Uint64 // 1: a call is under way; more: so are its begins
 	_         [128 - 16]byte
 }
 
@@ -125,26 +126,32 @@ func (s *side) end() {
 // ours says whether the calling goroutine is in the lane. Under the race detector nobody is.
 func (l *lane) ours() bool { return l.goroutine == 0 || l.goroutine == goroutine() }
 
-// enterLane is begin for a call that goes straight to its slot, if the lane is ours and stillIn says so too.
-// False: it must not.
-func (s *side) enterLane(l *lane) bool {
-	if s.bar.Load() != 0 {
+// knock is the first half of begin for a call that goes straight to its slot, in a lane that is ours. If isIn
+// then says no, the call is not in the lane and leaves it at once. False: it must not even knock; a call that the
+// context of another one makes, as that one is in the lane.
+func (s *side) knock(l *lane) bool {
+	if s.bar.Load() != 0 || l.busy.Load() != 0 {
 		return false
 	}
 	storeRelease(&l.busy, 1)
 	return true
 }
 
-// tryLane is the lane, if the calling goroutine is in it now. Else nil.
-func (s *side) tryLane() *lane {
-	if l := s.lane.Load(); l.ours() && s.enterLane(l) {
-		return l
-	}
-	return nil
-}
+// isIn says after knock whether the call is in the lane, and in a call that is whether it may go straight on.
+func (s *side) isIn(l *lane) bool { return s.bar.Load() == 0 && s.lane.Load() == l }
 
-// stillIn says after enterLane whether the call may go on.
-func (s *side) stillIn(l *lane) bool { return s.bar.Load() == 0 && s.lane.Load() == l }
+// enterLane is the lane, with the call in it, or nil.
+func (s *side) enterLane() *lane {
+	l := s.lane.Load()
+	if !l.ours() || !s.knock(l) {
+		return nil
+	}
+	if !s.isIn(l) {
+		s.leaveLane(l)
+		return nil
+	}
+	return l
+}
 
 // leaveLane is end for enterLane.
 func (s *side) leaveLane(l *lane) {
@@ -161,19 +168,25 @@ func (s *side) moveLane() {
 	if raceEnabled || s.alone || s.bar.Load() != 0 {
 		return
 	}
-	if n := s.missed.Add(1); n&(1<<min(s.moves, most)-1) != 0 || !s.laneMu.TryLock() {
+	if s.onMove != nil {
+		s.onMove()
+	}
+	if n := s.missed.Add(1); n&(1<<min(s.moves.Load(), most)-1) != 0 || !s.laneMu.TryLock() {
 		return
 	}
-	defer s.laneMu.Unlock()
+	defer s.laneMu.Unlock() // Until then nobody detaches, and the memory is there.
 	old := s.lane.Load()
+	if s.bar.Load() != 0 || old.busy.Load() != 0 {
+		return
+	}
 	if old != noLane {
 		s.lane.Store(noLane)
 		fence()
 	}
-	if s.bar.Load() == 0 && old.busy.Load() == 0 {
+	if old.busy.Load() == 0 {
 		s.h.findPlace(s.d)
 		old = &lane{goroutine: goroutine()}
-		s.moves = max(6, s.moves+1)
+		s.moves.Store(max(6, s.moves.Load()+1))
 	}
 	s.lane.Store(old)
 }

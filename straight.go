@@ -169,10 +169,13 @@ func (r *ring) rxTake(slot unsafe.Pointer) bool {
 	return r.oneRecver || (*atomic.Uint64)(slot).CompareAndSwap(r.rx.word, r.rx.word+r.rx.claim)
 }
 
-// txDone, after txTake and what came of it, says whether a receiver may wait for that.
+// shutWindow says that the single sender has nothing in hand.
+func (r *ring) shutWindow() { storeRelease(&r.ctl.window, 0) }
+
+// txDone says after sent whether a receiver may wait for it.
 func (r *ring) txDone() (awaited bool) {
 	if r.oneSender {
-		storeRelease(&r.ctl.window, 0)
+		r.shutWindow()
 	}
 	w := &r.ctl.receivers
 	return w[0].Load()|w[1].Load()|w[2].Load()|w[3].Load() != 0
@@ -265,8 +268,8 @@ func (r *ring) soon(f *spot) unsafe.Pointer {
 		if w == f.word {
 			return slot
 		}
-		if (wordPos(w) == f.pos()) == (f == &r.tx) { // Another was quicker.
-			break
+		if d := dist(wordPos(w), f.pos()); f == &r.tx && d >= 0 || f == &r.rx && (d != 0 || wordState(w) > stWriting) {
+			break // Another was quicker, or has it in hand.
 		}
 	}
 	return nil

@@ -673,12 +673,12 @@ func TestDetachUnderACallInTheLane(t *testing.T) {
 			h := ch.Sender.h
 			s := h.side(d)
 			s.moveLane()
-			l := s.tryLane()
+			l := s.enterLane()
 			require.NotNil(t, l)
 			require.NoError(t, ch.Detach())
 			require.False(t, h.released, "a call is under way")
-			require.False(t, s.stillIn(l), "detached")
-			require.Nil(t, s.tryLane(), "detached")
+			require.False(t, s.isIn(l), "detached")
+			require.Nil(t, s.enterLane(), "detached")
 			s.leaveLane(l)
 			require.True(t, h.released)
 		}

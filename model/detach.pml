@@ -1,5 +1,5 @@
-/* Letting go of a single role: its calls are counted without a fence (side.begin, raise, end
- * and lower of handle.go), other calls on the side with one (enter, leave), and detach
+/* Letting go of a single role: its calls are counted without a fence (begin, knock, isIn, end
+ * and leaveLane of side.go), other calls on the side with one (enter, leave), and detach
  * fences for all threads. The memory goes when the last of them is out, not before, and
  * it does go.
  *
