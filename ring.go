@@ -692,11 +692,11 @@ func (r *ring) census() (values, without int, tail uint64) {
 // Waiters: a bit for each participant and direction in the control block. Set by
 // the sleeper before it looks again, cleared by one waker by atomic and, before it rings.
 
-func (r *ring) setWaiting(d direction, idx int) {
+// setWaiting puts our flag up; false: it was up.
+func (r *ring) setWaiting(d direction, idx int) bool {
 	w := &r.ctl.waiting(d)[idx/64]
-	if bit := uint64(1) << (idx % 64); w.Load()&bit == 0 {
-		w.Or(bit)
-	}
+	bit := uint64(1) << (idx % 64)
+	return w.Load()&bit == 0 && w.Or(bit)&bit == 0
 }
 
 // clearWaiting takes our flag down; false: somebody had, and has rung or will.

@@ -556,8 +556,10 @@ func (h *handle) lookAfter() (found bool) {
 		h.mu.Lock()
 		turn, posted, settled := s.queue.first != nil, s.posters.first != nil, false
 		if turn || posted {
-			h.setWaiting(s.d, h.idx) // Before the look.
-			h.fenceAll()
+			// Before the look. If it was up all the time, whoever stores has seen it.
+			if h.setWaiting(s.d, h.idx) {
+				h.fenceAll()
+			}
 		}
 		for w := s.posters.first; w != nil; w = w.next {
 			settled = settled || h.settled(w.kind, w.pos)

@@ -640,6 +640,7 @@ func TestSleepersFence(t *testing.T) {
 		fenceOthers = func() {}
 		h, call = open()
 		parking(t, h, call)
+		h.clearWaiting(d, h.idx) // Somebody died with the wake in his hands.
 		late(h, d)
 		require.True(t, h.lookAfter())
 		until(t, "woken, as the backstop looked after the fence", func() bool { return len(done) == 1 })
