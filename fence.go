@@ -2,16 +2,10 @@ package shmchan
 
 // Fences for others: who seldom needs one makes it for those who would need it all the time.
 
-import (
-	"runtime"
-	"sync/atomic"
-)
+import "runtime"
 
 // fence returns when each goroutine has passed a full fence. Tests replace it by the slow one.
 var fence = fenceThreads
-
-// fencesReached says that fencesReach has come back with true.
-var fencesReached atomic.Bool
 
 // fenceOthers returns when each thread of the processes that share channels with us has passed a full fence.
 // Tests replace it.

@@ -33,11 +33,7 @@ func fenceProcesses() {
 
 // fencesReach has the fences of others reach this process from now on, and says whether they do.
 // The first call takes some 10 ms, in which the kernel waits for every CPU to have come by.
-var fencesReach = sync.OnceValue(func() bool {
-	ok := membarrier(membarrierRegisterGlobal) == nil
-	fencesReached.Store(ok)
-	return ok
-})
+var fencesReach = sync.OnceValue(func() bool { return membarrier(membarrierRegisterGlobal) == nil })
 
 // fenceThreads is fence.
 func fenceThreads() {

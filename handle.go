@@ -222,21 +222,12 @@ func (h *handle) join(roles uint64) error {
 	return nil
 }
 
-// openLanes lets calls go straight to their slots, as soon as the fences of those who sleep reach us.
+// openLanes lets calls go straight to their slots, if the fences of those who sleep reach us, where that is needed.
 func (h *handle) openLanes() {
-	switch {
-	case raceEnabled || h.rendezvous || weakStores && !h.fences:
-	case !weakStores || fencesReached.Load():
-		h.liftBar()
-	default:
-		if fencesReach() {
-			h.liftBar()
-		}
+	if raceEnabled || h.rendezvous || weakStores && (!h.fences || !fencesReach()) {
+		return
 	}
-}
-
-func (h *handle) liftBar() {
-	h.plainFree.Store(h.oneRecver)
+	h.plainFree = h.oneRecver
 	for _, s := range []*side{&h.send, &h.recv} {
 		if s.alone || goroutine() != 0 {
 			s.bar.And(^barShared)

@@ -30,7 +30,7 @@ const (
 var roles = map[string]func(args []string) error{}
 
 func TestMain(m *testing.M) {
-	_ = fencesReach() // Else calls take their time to go straight to their slots, each time another.
+	_ = fencesReach() // It takes its time, once.
 	if role := os.Getenv(childEnv); role != "" {
 		if err := roles[role](os.Args[1:]); err != nil {
 			fmt.Fprintf(os.Stderr, "%s: %v\n", role, err)

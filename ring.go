@@ -103,10 +103,10 @@ type ring struct {
 	me       uint64         // the tag of our WRITING and READING words
 
 	rendezvous bool
-	oneSender  bool        // the single sender's fast path: no claim
-	oneRecver  bool        // the single receiver's
-	fences     bool        // some may publish and free without a fence, see straight.go
-	plainFree  atomic.Bool // we are a single receiver who may
+	oneSender  bool // the single sender's fast path: no claim
+	oneRecver  bool // the single receiver's
+	fences     bool // some may publish and free without a fence, see straight.go
+	plainFree  bool // we are a single receiver who may
 
 	ctl    *control
 	rv     *[maxPeers]atomic.Uint32 // rendezvous: who waits to receive, see rendezvous.go
@@ -514,7 +514,7 @@ func (r *ring) free(pos uint64) bool {
 	if r.oneRecver {
 		from = word(pos, r.full, stFull)
 	}
-	if r.plainFree.Load() { // Nobody else changes it: see straight.go.
+	if r.plainFree { // Nobody else changes it: see straight.go.
 		if s.Load() != from {
 			return false
 		}

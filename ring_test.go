@@ -310,11 +310,21 @@ func TestWindowHoldsTheSealUp(t *testing.T) {
 		ch := openTest[int64](t, WithCapacity(4), WithSingleSender(), WithSingleReceiver(), withStart(1<<posBits-1))
 		return ch, ch.Sender.h
 	}
+	// Who seals looks after he has made the fence: what was on its way is there then.
+	defer func() { fenceOthers = fenceProcesses }()
 	ch, h := open()
+	require.NoError(t, ch.Close())
+	h.fences = true
+	fenceOthers = func() { h.ctl.window.Store(h.tx.word + h.tx.claim) }
+	_, err := ch.TryRecv()
+	require.ErrorIs(t, err, ErrEmpty)
+	fenceOthers = fenceProcesses
+
+	ch, h = open()
 	slot := h.txSlot()
 	require.True(t, h.txTake(h.txSlot()))
 	require.NoError(t, ch.Close())
-	_, err := ch.TryRecv()
+	_, err = ch.TryRecv()
 	require.ErrorIs(t, err, ErrEmpty, "it may still come")
 	*(*int64)(unsafe.Add(slot, valueOffset)) = 7
 	h.sent(slot)
@@ -533,6 +543,16 @@ func TestLane(t *testing.T) {
 
 		// Nor does the lane move once the side is detached.
 		l := s.enterLane()
+		elsewhere(func() {
+			// A call that had begun when the fence was made counts.
+			s.leaveLane(l)
+			defer func(old func()) { fence = old }(fence)
+			fence = func() { l.busy.Store(1) }
+			s.missed.Store(0)
+			s.moves.Store(0)
+			s.moveLane()
+			require.Equal(t, l, s.lane.Load())
+		})
 		elsewhere(func() {
 			s.onMove = func() { s.onMove = nil; require.NoError(t, ch.Sender.Detach()) }
 			s.missed.Store(0)

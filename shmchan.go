@@ -43,6 +43,9 @@ type Chan[T any] struct {
 //
 // T must be of fixed size and hold no pointers (ErrNotPOD), and the same field by
 // field as in the program that made the channel (ErrMismatch).
+//
+// On Linux the first Open of a process takes some 10 ms, to register for membarrier(2). A process that may not
+// call it cannot attach to a channel with a capacity that one who may has made (errors.ErrUnsupported).
 func Open[T any](name string, opts ...Option) (*Chan[T], error) {
 	h, c, err := open[T](name, peerSends|peerReceives, opts)
 	if err != nil {

@@ -682,6 +682,20 @@ func TestDetachUnderACallInTheLane(t *testing.T) {
 			require.Nil(t, s.enterLane(), "detached")
 			s.leaveLane(l)
 			require.True(t, h.released)
+
+			// Its store to busy may be on its way until Detach has made the fence.
+			ch = openTest[int64](t, opts...)
+			h = ch.Sender.h
+			s = h.side(d)
+			s.moveLane()
+			l = s.lane.Load()
+			fence = func() { l.busy.Store(1) }
+			require.NoError(t, s.detach())
+			fence = fenceThreads
+			require.False(t, s.finished.Load(), "a call is under way")
+			s.leaveLane(l)
+			require.True(t, s.finished.Load())
+			_ = ch.Detach()
 		}
 	}
 }
