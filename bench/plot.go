@@ -236,6 +236,9 @@ func (p picture) write(dir string) error {
 		}
 	}
 	g.Y.Min, g.Y.Max = low/1.3, high*1.3
+	if p.logX && g.X.Min == g.X.Max { // One point: the plot would begin at less than 0, of which there is no logarithm.
+		g.X.Min, g.X.Max = g.X.Min/2, g.X.Max*2
+	}
 	return save(filepath.Join(dir, p.file), g, &legend)
 }
 

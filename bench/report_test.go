@@ -81,6 +81,15 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// A run of a few rows has plots of a single point.
+func TestFilesOfEachRowAlone(t *testing.T) {
+	for _, w := range allRows() {
+		r := madeUp()
+		r.Rows = []row{w}
+		require.NoError(t, r.write(t.TempDir()), w.Name)
+	}
+}
+
 // Every peer does some row, every row has the peer that its ratios are to.
 func TestTables(t *testing.T) {
 	rows, peers := allRows(), allPeers()
