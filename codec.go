@@ -38,6 +38,14 @@ func (c codec[T]) put(slot unsafe.Pointer, v *T) {
 // putOld is put for a value that was not written just now.
 func (c codec[T]) putOld(slot unsafe.Pointer, v *T) { *(*T)(slot) = *v }
 
+// blank is the slot's memory for a value that is to be built there: no bool in it is neither 0 nor 1.
+func (c codec[T]) blank(slot unsafe.Pointer) *T {
+	for _, off := range c.bools {
+		*(*uint8)(unsafe.Add(slot, off)) = 0
+	}
+	return (*T)(slot)
+}
+
 // copyWords copies n bytes, a multiple of eight. The loads come first, or the compiler makes pairs of them.
 func copyWords(to, from unsafe.Pointer, n uintptr) {
 	for ; n >= 64; n -= 64 {

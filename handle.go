@@ -751,6 +751,23 @@ func (h *handle) wakeFor(d direction, n int) {
 	}
 }
 
+// wakeAfterRun is wakeAfterFree for so many slots.
+func (h *handle) wakeAfterRun(freed int) {
+	if freed > 0 && h.rxDone() {
+		h.wakeFor(sending, freed)
+		h.wakeAfterFree()
+	}
+}
+
+// closeRun shuts the window after a run of n values, for which the caller wakes.
+func (h *handle) closeRun(n int) {
+	if n == 0 {
+		h.txDrop()
+	} else {
+		h.shutWindow()
+	}
+}
+
 // txDrop is for a txTake that was in vain: somebody may wait for the window.
 func (h *handle) txDrop() {
 	if h.oneSender && h.txDone() {

@@ -218,27 +218,47 @@ func (s *Sender[T]) TrySend(v T) error {
 func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 	h := s.h
 	l := h.send.enterLane()
-	if l != nil {
-		defer h.send.leaveLane(l)
-	} else {
+	if l == nil {
 		h.send.moveLane()
+		return s.sendBatch(nil, ctx, vs, 0)
 	}
+	if ctx == nil || ctx.Err() == nil {
+		n = s.putRun(vs)
+	}
+	if n == len(vs) {
+		h.wakeFor(receiving, n)
+	} else {
+		n, err = s.sendBatch(l, ctx, vs, n)
+	}
+	h.send.leaveLane(l)
+	return n, err
+}
+
+// sendBatch goes on with a batch of which n were sent, and nobody woken for them yet. l is the lane if the call is in it.
+//
+//go:noinline
+func (s *Sender[T]) sendBatch(l *lane, ctx context.Context, vs []T, n int) (int, error) {
+	h := s.h
 	if !h.send.begin() {
-		return 0, h.errs.detached
+		h.wakeFor(receiving, n)
+		return n, h.errs.detached
 	}
 	defer h.send.end()
-	quiet := 0 // published, and nobody woken for it yet
+	quiet := n // published, and nobody woken for it yet
 	defer func() { h.wakeFor(receiving, quiet) }()
 	for n < len(vs) {
 		if ctx != nil && ctx.Err() != nil {
 			return n, ctx.Err()
 		}
-		if k := s.sendSome(l, vs[n:]); k > 0 {
-			n, quiet = n+k, quiet+k
-			continue
+		if l != nil && h.send.isIn(l) {
+			if k := s.putRun(vs[n:]); k > 0 {
+				n, quiet = n+k, quiet+k
+				continue
+			}
 		}
 		h.send.goSlow(l)
 		var pos uint64
+		var err error
 		if quiet > 0 {
 			pos, err = h.trySendBegin()
 		}
@@ -266,39 +286,102 @@ func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 	return n, nil
 }
 
-// sendSome sends what a call in the lane can of vs without waiting or waking, and says how many.
-func (s *Sender[T]) sendSome(l *lane, vs []T) (n int) {
-	h := s.h
-	if l == nil || !h.send.isIn(l) {
-		return 0
-	}
-	slot := h.txSlot()
-	if slot == nil {
-		return 0
-	}
-	for h.txTake(slot) {
-		s.putOld(unsafe.Add(slot, valueOffset), &vs[n])
-		h.sent(slot)
-		if n++; n == len(vs) {
+// putRun sends what a call in the lane can of vs without waiting or waking, and says how many. From one turn
+// to the next it has all that it needs at hand.
+func (s *Sender[T]) putRun(vs []T) (n int) {
+	h, f := s.h, &s.h.tx
+	single, slots, stride, step, claim := h.oneSender, h.slots, h.stride, f.step, f.claim
+	for n < len(vs) {
+		if !h.openRun() {
 			break
 		}
-		if slot = h.txSlot(); slot == nil {
+		run := vs[n:]
+		run = run[:min(f.left, uint64(len(run)))]
+		off, w, k := f.off, f.word, 0
+		for k < len(run) {
+			slot := (*atomic.Uint64)(unsafe.Add(slots, off))
+			if slot.Load() != w || !single && !slot.CompareAndSwap(w, w+claim) {
+				break
+			}
+			*(*T)(unsafe.Add(unsafe.Pointer(slot), valueOffset)) = run[k]
+			storeRelease(slot, w+step)
+			off, w, k = off+stride, w+1<<posShift, k+1
+		}
+		n += k
+		f.off, f.word, f.left = off, w, f.left-uint64(k)
+		if f.left == 0 {
+			h.turnTail()
+		}
+		if k < len(run) {
 			break
 		}
 	}
-	if n == 0 {
-		h.txDrop()
-	} else if h.oneSender { // The caller wakes those for whom something was sent.
-		h.shutWindow()
+	if single {
+		h.closeRun(n)
 	}
 	return n
 }
 
 // SendFunc waits for space like SendContext, and has fill build the value where it
-// will lie; *v is zero when fill gets it, and not to be kept. If fill fails or
+// will lie. What *v holds when fill gets it is left over from an earlier value, but for bools, which are false: fill sets
+// every field. v is not to be kept. If fill fails or
 // panics, nothing is sent. Others go on meanwhile, but once the channel has come
 // round to the slot that fill holds.
 func (s *Sender[T]) SendFunc(ctx context.Context, fill func(v *T) error) error {
+	h := s.h
+	l := h.send.enterLane()
+	if l == nil {
+		h.send.moveLane()
+		return s.sendFunc(ctx, fill)
+	}
+	if ctx == nil || ctx.Err() == nil {
+		slot := h.txSlot()
+		if slot == nil && h.spins && !h.oneSender {
+			slot = h.soon(&h.tx)
+		}
+		if slot != nil {
+			if h.txTake(slot) {
+				return s.fillHere(l, slot, fill)
+			}
+			h.txDrop()
+		}
+	}
+	h.send.goSlow(l)
+	defer h.send.doneSlow(l) // fill may panic.
+	return s.sendFunc(ctx, fill)
+}
+
+// fillHere is SendFunc for a call in the lane that has taken its slot.
+func (s *Sender[T]) fillHere(l *lane, slot unsafe.Pointer, fill func(v *T) error) error {
+	h := s.h
+	filled := false
+	h.send.inside(h.oneSender, true)
+	defer func() {
+		if !filled {
+			h.send.inside(h.oneSender, false)
+			h.txDrop()
+			h.sendAbort(h.tx.pos())
+		}
+		h.send.leaveLane(l)
+	}()
+	if err := fill(s.blank(unsafe.Add(slot, valueOffset))); err != nil {
+		return err
+	}
+	filled = true
+	h.send.inside(h.oneSender, false)
+	if !h.txStill(slot) {
+		h.txDrop()
+		return h.corruptAt(h.tx.pos())
+	}
+	h.sent(slot)
+	if h.txDone() {
+		h.wakeOne(receiving)
+	}
+	return nil
+}
+
+// sendFunc is SendFunc the way of all.
+func (s *Sender[T]) sendFunc(ctx context.Context, fill func(v *T) error) error {
 	h := s.h
 	if !h.send.begin() {
 		return h.errs.detached
@@ -316,10 +399,7 @@ func (s *Sender[T]) SendFunc(ctx context.Context, fill func(v *T) error) error {
 			h.sendAbort(pos)
 		}
 	}()
-	v := (*T)(h.value(pos))
-	var zero T
-	*v = zero
-	if err := fill(v); err != nil {
+	if err := fill(s.blank(h.value(pos))); err != nil {
 		return err
 	}
 	filled = true
@@ -461,11 +541,29 @@ func (r *Receiver[T]) TryRecv() (v T, err error) {
 func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error) {
 	h := r.h
 	l := h.recv.enterLane()
-	if l != nil {
-		defer h.recv.leaveLane(l)
-	} else {
+	if l == nil {
 		h.recv.moveLane()
+		return r.recvBatch(nil, ctx, buf)
 	}
+	if ctx == nil || ctx.Err() == nil {
+		var freed int
+		if n, freed, err = r.getRun(buf); n == 0 && err == nil && len(buf) > 0 && h.spins && !h.oneRecver && h.soon(&h.rx) != nil {
+			n, freed, err = r.getRun(buf)
+		}
+		h.wakeAfterRun(freed)
+	}
+	if n == 0 && err == nil {
+		n, err = r.recvBatch(l, ctx, buf)
+	}
+	h.recv.leaveLane(l)
+	return n, err
+}
+
+// recvBatch is RecvBatch with nothing received yet. l is the lane if the call is in it.
+//
+//go:noinline
+func (r *Receiver[T]) recvBatch(l *lane, ctx context.Context, buf []T) (n int, err error) {
+	h := r.h
 	if !h.recv.begin() {
 		return 0, h.errs.detached
 	}
@@ -477,15 +575,7 @@ func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error)
 		return r.recvEach(ctx, buf)
 	}
 	freed := 0
-	defer func() {
-		h.wakeFor(sending, freed)
-		h.wakeAfterFree()
-	}()
-	if ctx == nil || ctx.Err() == nil {
-		if n, err = r.recvSome(l, buf, &freed); err != nil {
-			return n, err
-		}
-	}
+	defer func() { h.wakeAfterRun(freed) }()
 	for n < len(buf) {
 		h.recv.goSlow(l)
 		var pos uint64
@@ -512,8 +602,11 @@ func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error)
 			continue
 		}
 		h.recv.goOn(l)
-		m, err := r.recvSome(l, buf[n:], &freed)
-		n += m
+		if !h.recv.isIn(l) {
+			continue
+		}
+		k, f, err := r.getRun(buf[n:])
+		n, freed = n+k, freed+f
 		if err != nil {
 			return n, err
 		}
@@ -543,27 +636,41 @@ func (r *Receiver[T]) recvEach(ctx context.Context, buf []T) (n int, err error) 
 	return n, nil //nolint:nilerr // There is no more just now.
 }
 
-// recvSome receives what a call in the lane can without waiting or waking, and says how many, and how many slots came free.
-func (r *Receiver[T]) recvSome(l *lane, buf []T, freed *int) (n int, err error) {
-	h := r.h
-	if l == nil || !h.recv.isIn(l) {
-		return 0, nil
-	}
-	for n < len(buf) {
-		slot := h.rxSlot()
-		if slot == nil || !h.rxTake(slot) {
+// getRun receives what a call in the lane can without waiting or waking, and says how many, and how many slots came
+// free. See putRun.
+func (r *Receiver[T]) getRun(buf []T) (n, freed int, err error) {
+	h, f := r.h, &r.h.rx
+	single, slots, stride, step, claim := h.oneRecver, h.slots, h.stride, f.step, f.claim
+	for n < len(buf) && err == nil {
+		run := buf[n:]
+		run = run[:min(f.left, uint64(len(run)))]
+		off, w, k := f.off, f.word, 0
+		for k < len(run) {
+			slot := (*atomic.Uint64)(unsafe.Add(slots, off))
+			if slot.Load() != w || !single && !slot.CompareAndSwap(w, w+claim) {
+				break
+			}
+			run[k] = *(*T)(unsafe.Add(unsafe.Pointer(slot), valueOffset))
+			storeRelease(slot, w+step)
+			off, w = off+stride, w+1<<posShift
+			freed++
+			if len(r.bools) != 0 && !r.valid(&run[k]) {
+				err = r.badBool(wordPos(w) - 1)
+				break
+			}
+			k++
+		}
+		n += k
+		f.left -= (w - f.word) >> posShift
+		f.off, f.word = off, w
+		if f.left == 0 {
+			h.turnHead()
+		}
+		if k < len(run) {
 			break
 		}
-		pos := h.rx.pos()
-		ok := r.get(unsafe.Add(slot, valueOffset), &buf[n])
-		h.received(slot)
-		*freed++
-		if !ok {
-			return n, r.badBool(pos)
-		}
-		n++
 	}
-	return n, nil
+	return n, freed, err
 }
 
 // RecvFunc waits for a value like RecvContext and has use read it where it lies, or a
@@ -571,6 +678,54 @@ func (r *Receiver[T]) recvSome(l *lane, buf []T, freed *int) (n int, err error) 
 // kept. The value counts as received when use has returned nil: if use fails or panics,
 // or the process dies, it goes to another Recv, later than it would have come.
 func (r *Receiver[T]) RecvFunc(ctx context.Context, use func(v *T) error) error {
+	h := r.h
+	l := h.recv.enterLane()
+	if l == nil {
+		h.recv.moveLane()
+		return r.recvFunc(ctx, use)
+	}
+	if ctx == nil || ctx.Err() == nil {
+		slot := h.rxSlot()
+		if slot == nil && h.spins && !h.oneRecver {
+			slot = h.soon(&h.rx)
+		}
+		if slot != nil && h.rxTake(slot) {
+			return r.useHere(l, slot, use)
+		}
+	}
+	h.recv.goSlow(l)
+	defer h.recv.doneSlow(l) // use may panic.
+	return r.recvFunc(ctx, use)
+}
+
+// useHere is RecvFunc for a call in the lane that has taken its slot.
+func (r *Receiver[T]) useHere(l *lane, slot unsafe.Pointer, use func(v *T) error) error {
+	h := r.h
+	used := false
+	h.recv.inside(h.oneRecver, true)
+	defer func() {
+		if !used {
+			h.recv.inside(h.oneRecver, false)
+			h.recvAbort(h.rx.pos())
+		}
+		h.recv.leaveLane(l)
+	}()
+	err := r.show(unsafe.Add(slot, valueOffset), h.rx.pos(), use, &used)
+	if used {
+		h.recv.inside(h.oneRecver, false)
+		if !h.rxStill(slot) {
+			return h.corruptAt(h.rx.pos())
+		}
+		h.received(slot)
+		if h.rxDone() {
+			h.wakeAfterFree()
+		}
+	}
+	return err
+}
+
+// recvFunc is RecvFunc the way of all.
+func (r *Receiver[T]) recvFunc(ctx context.Context, use func(v *T) error) error {
 	h := r.h
 	if !h.recv.begin() {
 		return h.errs.detached
@@ -580,20 +735,6 @@ func (r *Receiver[T]) RecvFunc(ctx context.Context, use func(v *T) error) error 
 	if err != nil {
 		return err
 	}
-	v, ok := (*T)(h.value(pos)), true
-	if len(r.bools) != 0 {
-		if v, _ = r.copies.Get().(*T); v == nil {
-			v = new(T)
-		}
-		defer r.copies.Put(v)
-		ok = r.get(h.value(pos), v)
-	}
-	if !ok {
-		if err := h.recvEnd(pos); err != nil {
-			return err
-		}
-		return r.badBool(pos)
-	}
 	used := false
 	h.recv.inside(h.oneRecver, true)
 	defer func() {
@@ -602,12 +743,33 @@ func (r *Receiver[T]) RecvFunc(ctx context.Context, use func(v *T) error) error 
 			h.recvAbort(pos)
 		}
 	}()
+	err = r.show(h.value(pos), pos, use, &used)
+	if !used {
+		return err
+	}
+	h.recv.inside(h.oneRecver, false)
+	return errors.Join(h.recvEnd(pos), err)
+}
+
+// show has use read the value at pos. Used: the slot is to be freed, because use has returned nil or the value
+// is none, which err says.
+func (r *Receiver[T]) show(value unsafe.Pointer, pos uint64, use func(v *T) error, used *bool) error {
+	v := (*T)(value)
+	if len(r.bools) != 0 {
+		if v, _ = r.copies.Get().(*T); v == nil {
+			v = new(T)
+		}
+		defer r.copies.Put(v)
+		if !r.get(value, v) {
+			*used = true
+			return r.badBool(pos)
+		}
+	}
 	if err := use(v); err != nil {
 		return err
 	}
-	used = true
-	h.recv.inside(h.oneRecver, false)
-	return h.recvEnd(pos)
+	*used = true
+	return nil
 }
 
 // All receives until the channel is closed and drained, or a receive fails: then

@@ -20,10 +20,11 @@ type side struct {
 	role uint64 // peerSends or peerReceives
 	lock int    // the lock of the single role
 
-	alone bool                 // a single role, whose calls are counted by the lane's busy and not by refs
-	bar   atomic.Uint32        // why a call may not go straight to the slot
-	lane  atomic.Pointer[lane] // never nil
-	refs  atomic.Int64         // calls under way, less detachedBias once detached
+	within atomic.Uint64        // 1: a single role is in its SendFunc or RecvFunc
+	alone  bool                 // a single role, whose calls are counted by the lane's busy and not by refs
+	bar    atomic.Uint32        // why a call may not go straight to the slot
+	lane   atomic.Pointer[lane] // never nil
+	refs   atomic.Int64         // calls under way, less detachedBias once detached
 
 	missed atomic.Uint32 // calls that were not in the lane
 	moves  atomic.Uint32 // of the lane
@@ -55,23 +56,22 @@ var noLane = &lane{goroutine: 1}
 // Reasons why no call may go straight to its slot.
 const (
 	barDetached uint32 = 1 << iota
-	barFunc            // the single role is in its SendFunc or RecvFunc
 	barShape           // the slot may be free where the position is not to be had yet
 	barShared          // who sleeps cannot fence for us, or we do not know who calls, or the race detector looks
 )
 
-// inside notes that a single role is in its SendFunc or RecvFunc, or out again.
+// inside notes that a single role is in its SendFunc or RecvFunc, or out again. Its calls come one at a time.
 func (s *side) inside(single, in bool) {
-	switch {
-	case !single:
-	case in:
-		s.bar.Or(barFunc)
-	default:
-		s.bar.And(^barFunc)
+	if single {
+		var to uint64
+		if in {
+			to = 1
+		}
+		storeRelease(&s.within, to)
 	}
 }
 
-func (s *side) inFunc() bool { return s.bar.Load()&barFunc != 0 }
+func (s *side) inFunc() bool { return s.within.Load() != 0 }
 
 const detachedBias = 1 << 40
 

@@ -61,10 +61,14 @@ type prefetches struct {
 // for when as much again lies before it.
 const prefetchBytes = 1024
 
+// prefetchMost is the slot, in bytes, beyond which no lines are asked for: so many would push each other out before they are used, and
+// a processor fetches on along a large slot by itself.
+const prefetchMost = 8 << 10
+
 func (r *ring) startStraight() {
 	r.chunk = min(max(uint64(1)<<bits.Len64(prefetchBytes/uint64(r.stride))>>1, 1), r.n, hintMask+1)
 	r.lines = (r.chunk*uint64(r.stride) + 63) / 64
-	if r.ahead = 2 * r.chunk; r.ahead*4 > r.capacity {
+	if r.ahead = 2 * r.chunk; r.ahead*4 > r.capacity || r.stride > prefetchMost {
 		r.ahead = 0
 	}
 	r.tx.step = word(0, r.full, stFull) - word(0, 0, stFree)
@@ -167,6 +171,28 @@ func (r *ring) txTake(slot unsafe.Pointer) bool {
 // rxTake makes the slot ours. False: another was quicker.
 func (r *ring) rxTake(slot unsafe.Pointer) bool {
 	return r.oneRecver || (*atomic.Uint64)(slot).CompareAndSwap(r.rx.word, r.rx.word+r.rx.claim)
+}
+
+// txStill and rxStill say whether the word of the slot in hand is as we left it, after a user's function had the time for others to scribble.
+func (r *ring) txStill(slot unsafe.Pointer) bool { return r.still(slot, &r.tx, r.oneSender) }
+func (r *ring) rxStill(slot unsafe.Pointer) bool { return r.still(slot, &r.rx, r.oneRecver) }
+
+func (r *ring) still(slot unsafe.Pointer, f *spot, single bool) bool {
+	w := f.word
+	if !single {
+		w += f.claim
+	}
+	return (*atomic.Uint64)(slot).Load() == w
+}
+
+// openRun is txTake for all slots until the next turn, which others than a single sender claim one by one. False: the channel is
+// closed, or there are holes. A single sender that finds it closed has its window shut by closeRun.
+func (r *ring) openRun() bool {
+	if r.oneSender {
+		storeRelease(&r.ctl.window, r.tx.word+r.tx.claim)
+		return r.ctl.closed.Load() == 0
+	}
+	return r.ctl.closed.Load()|r.ctl.holes.Load() == 0
 }
 
 // shutWindow says that the single sender has nothing in hand.
