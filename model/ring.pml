@@ -379,6 +379,8 @@ proctype sender(byte id) {
 		:: d_step { NEXTVALUE }
 		:: pc = S_LANEHINT /* now and then */
 		fi }
+	/* SendFunc that fails: its position is given up, and the lane stays there */
+	:: d_step { pc == S_LANEPUBLISH && aborts < ABORTS -> aborts++; holes++; pc = S_HOLEMADE }
 	STEP(S_LANEHINT, h = tail;
 		if
 		:: DIST(own, h) > 0 -> pc = S_LANECAS
@@ -733,6 +735,8 @@ proctype receiver(byte id) {
 		:: d_step { NEXTRECV }
 		:: pc = R_LANEHINT
 		fi }
+	/* RecvFunc that fails: the value is given back, and the lane stays there */
+	:: d_step { pc == R_LANEFREE && given < BACKS -> given++; backs++; pc = R_BACK }
 	STEP(R_LANEHINT, h = head;
 		if
 		:: DIST(own, h) > 0 -> pc = R_LANECAS

@@ -19,6 +19,9 @@
 /* CLOSE: Close comes after the last Send; EARLYCLOSE: at any time; without: the receivers stop after the last value.
  * SLOW: the sender goes the long way, with its CAS, whenever it likes.
  * KILL: the sender dies, at any time.
+ * BATCH: SendBatch and RecvBatch too: values go out, or slots come free, one after the other; the window stays open, and who waits is
+ * woken after the last. A batch may be of one.
+ * FUNC: SendFunc too, which may fail while the window is open.
  * ONCE: with MANY, each receives one value and stops. */
 #ifdef MANY
 #define G 2 /* goroutines that receive */
@@ -125,7 +128,26 @@ proctype sender() {
 #endif
 				sbuf!(VAL+p%N),(p+1);
 				sbuf!(WORD+p%N),FULL(p);
-				p++
+				p++;
+#ifdef BATCH
+#ifdef M_BATCHSHUT
+				sbuf!WINDOW,0; /* a mutant */
+#endif
+				do
+				:: p < VALUES && SLOT(p) == FREE(p) ->
+					sbuf!(VAL+p%N),(p+1);
+					sbuf!(WORD+p%N),FULL(p);
+					p++
+				:: break
+				od
+#endif
+#ifdef FUNC
+			:: !shut -> /* it fails */
+#ifdef M_FUNCNOWAKE
+				sbuf!WINDOW,0;
+				goto next /* a mutant: nobody waits for what was not sent */
+#endif
+#endif
 			:: shut
 			fi;
 #ifndef M_NOWINDOW
@@ -138,7 +160,8 @@ proctype sender() {
 			if
 			:: shut -> break
 			:: else
-			fi
+			fi;
+next:			skip
 #ifdef SLOW
 		:: SLOT(p) == FREE(p) ->
 			if
@@ -180,6 +203,13 @@ proctype receiver(byte g) {
 #else
 		:: SLOT(p) == FULL(p) -> MUST(whole, val[p%N] == p+1);
 			d_step { nfull(rbuf) -> taken++; rbuf!(WORD+p%N),FREE(p+N) };
+#ifdef BATCH
+			do
+			:: SLOT(taken) == FULL(taken) -> MUST(whole, val[taken%N] == taken+1);
+				d_step { nfull(rbuf) -> p = taken; taken++; rbuf!(WORD+p%N),FREE(p+N) }
+			:: break
+			od;
+#endif
 #endif
 			if
 			:: flags -> wakesender(rbuf)
