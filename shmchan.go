@@ -98,6 +98,9 @@ func (s *Sender[T]) Send(v T) error {
 			if slot == nil && h.spins && !h.oneSender {
 				slot = h.soon(&h.tx)
 			}
+			if h.pair && slot != nil {
+				prefetchWrite(unsafe.Add(slot, 64), 1)
+			}
 			if slot == nil || !h.txTake(slot) {
 				return s.sendSlow(l, slot != nil, forever, &v)
 			}
@@ -138,6 +141,9 @@ func (s *Sender[T]) straight(v *T) bool {
 	slot := h.txSlot()
 	if slot == nil {
 		return false
+	}
+	if h.pair {
+		prefetchWrite(unsafe.Add(slot, 64), 1)
 	}
 	if !h.txTake(slot) {
 		h.txDrop()

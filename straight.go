@@ -55,6 +55,7 @@ type prefetches struct {
 	chunk uint64 // slots from turn to turn, a power of two; their lines are asked for at once
 	ahead uint64 // how many slots ahead, 0 for never
 	lines uint64 // of a chunk
+	pair  bool   // a sender that claims asks for its value's second line, which is then on its way while the CAS waits for the first
 }
 
 // prefetchBytes is how much is asked for at once, unless that is less than a slot. It is asked
@@ -71,6 +72,7 @@ func (r *ring) startStraight() {
 	if r.ahead = 2 * r.chunk; r.ahead*4 > r.capacity || r.stride > prefetchMost {
 		r.ahead = 0
 	}
+	r.pair = r.stride > 64 && !r.oneSender
 	r.tx.step = word(0, r.full, stFull) - word(0, 0, stFree)
 	r.rx.step = word(r.n, 0, stFree) - word(0, r.full, stFull)
 	r.tx.claim = word(0, r.me, stWriting) - word(0, 0, stFree)
