@@ -94,12 +94,30 @@ func (l *waitList) pop() *waiter {
 var waiters = sync.Pool{New: func() any { return &waiter{ch: make(chan struct{}, 1)} }}
 
 // Spinning: a look and a pause, some tens of nanoseconds a round. On one CPU the
-// one we wait for could not run meanwhile.
+// one we wait for could not run meanwhile. To park and be woken takes some 100 µs of CPU time on a virtual machine, so to
+// spin for somewhat longer than that costs at most a few times what the best choice would; and no more goroutines spin than can run.
 const (
-	maxSpins   = 800
+	spinTime   = 200 * time.Microsecond // at most, before a call parks
 	minSpins   = 16
-	probeEvery = 8 // after so many failures the whole budget is tried once
+	spinRounds = 800 // with Spin, before a look whether it must not wait any longer
+	probeEvery = 8   // after so many failures the whole budget is tried once
 )
+
+// maxSpins is how many rounds take spinTime on this processor, whose pause may take 5 ns or 60.
+var maxSpins = sync.OnceValue(func() int32 {
+	const n = 256
+	began := time.Now()
+	for range n {
+		pause()
+	}
+	round := time.Since(began)/n + 5*time.Nanosecond
+	return int32(max(minSpins, min(spinTime/max(round, 1), 1<<16)))
+})
+
+// spinners are the goroutines of this process that spin now.
+var spinners atomic.Int32
+
+var maxSpinners = sync.OnceValue(func() int32 { return int32(runtime.GOMAXPROCS(0)) })
 
 // canSpin asks for the machine's CPUs, not for those of this process, which may be bound to another than its peer.
 var canSpin = sync.OnceValue(func() bool { return onlineCPUs() > 1 })
@@ -112,7 +130,7 @@ func (s *side) await(ctx context.Context, k waitKind, pos uint64) (woken bool, e
 		return false, nil
 	}
 	if h.opts.wait == Spin {
-		for range maxSpins {
+		for range spinRounds {
 			if h.ready(s.d, k, pos) {
 				return false, nil
 			}
@@ -168,13 +186,18 @@ func (s *side) deserted(k waitKind) bool {
 
 // spin waits actively for as long as that has paid lately.
 func (s *side) spin(k waitKind, pos uint64) bool {
+	defer spinners.Add(-1)
+	if spinners.Add(1) > maxSpinners() {
+		return false
+	}
+	most := maxSpins()
 	budget := max(s.spins.Load(), minSpins)
 	if s.tries.Add(1)%probeEvery == 0 {
-		budget = maxSpins
+		budget = most
 	}
 	for i := range budget {
 		if s.h.ready(s.d, k, pos) {
-			s.spins.Store(min(maxSpins, max(budget, 2*i)))
+			s.spins.Store(min(most, max(budget, 2*i)))
 			return true
 		}
 		if i%64 == 63 {
