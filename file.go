@@ -149,6 +149,16 @@ func create(name, path string, o *options, h *header) (f *os.File, mem []byte, e
 	if mem, err = mapShared(f, h.length); err != nil {
 		return f, mem, advise(name, fmt.Sprintf("map %d bytes", h.length), err)
 	}
+	h.fill(mem)
+	if err := os.Link(tmp, path); err != nil {
+		return f, mem, advise(name, "give it its name", err)
+	}
+	unlockName(f)
+	return f, mem, nil
+}
+
+// fill makes a channel of memory that is all zero.
+func (h *header) fill(mem []byte) {
 	copy(mem, h.encode())
 	mask := h.slots - 1
 	for i := range h.slots {
@@ -158,11 +168,6 @@ func create(name, path string, o *options, h *header) (f *os.File, mem []byte, e
 	ctl := (*control)(unsafe.Pointer(&mem[h.ctl]))
 	ctl.tail.Store(h.start)
 	ctl.head.Store(h.start)
-	if err := os.Link(tmp, path); err != nil {
-		return f, mem, advise(name, "give it its name", err)
-	}
-	unlockName(f)
-	return f, mem, nil
 }
 
 // lockedTemp makes a temporary file and locks it, so that nobody sweeps it away.
@@ -333,7 +338,11 @@ func (h *handle) bellPath(i int, gen uint64) string {
 	return filepath.Join(h.opts.dir, fmt.Sprintf("%s%s.%d.%d", bellPrefix, hex.EncodeToString(h.info.id[:]), i, gen))
 }
 
-func (h *handle) removeBell(i int, gen uint64) { _ = os.Remove(h.bellPath(i, gen)) }
+func (h *handle) removeBell(i int, gen uint64) {
+	if h.seats == nil {
+		_ = os.Remove(h.bellPath(i, gen))
+	}
+}
 
 // openBell opens the ringing end of a doorbell. ENXIO: nobody listens. What is no FIFO
 // is not written to.

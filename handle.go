@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"sync"
@@ -47,7 +48,8 @@ type handle struct {
 	send, recv side
 
 	mu        sync.Mutex // guards the queues
-	bell      *os.File
+	bell      io.ReadCloser
+	seats     *seats        // of an unnamed channel, where its doorbells are files of the set
 	listening chan struct{} // closed when nobody listens to the bell any more
 	life      sync.RWMutex  // held for reading by what is no user's call, see whileHere
 	released  bool          // guarded by life
@@ -210,7 +212,9 @@ func (h *handle) join(roles uint64) error {
 				h.holder(r.s.role), r.what)}
 		}
 	}
-	if err := h.attach(roles); err != nil {
+	if h.seats != nil && h.seats.given {
+		h.sitDown(roles)
+	} else if err := h.attach(roles); err != nil {
 		return err
 	}
 	h.startStraight()
@@ -277,7 +281,7 @@ func (h *handle) release() {
 	}
 	// Under the name's lock, so that of the last two to leave one sees that it is
 	// the last. Should somebody be stopped while holding it, the next Open cleans up.
-	named := lockName(h.file)
+	named := h.path != "" && lockName(h.file)
 	h.peerMu.Lock()
 	h.clearWaiting(sending, h.idx)
 	h.clearWaiting(receiving, h.idx)
@@ -308,6 +312,9 @@ func (h *handle) release() {
 	// The locks of the open file description go with its last reference, which is the mapping's or ours.
 	_ = unmap(h.mem)
 	_ = h.file.Close()
+	if h.seats != nil {
+		h.seats.close()
+	}
 }
 
 // removeDeadBells removes what the dead left of a channel that nobody holds.

@@ -117,7 +117,7 @@ func (c *control) waiting(d direction) *[4]atomic.Uint64 {
 
 // peer is a participant's entry. Whoever holds the entry's lock may write it.
 type peer struct {
-	state    atomic.Uint64 // generation<<8 | peerUsed, peerSends, peerReceives, peerDead
+	state    atomic.Uint64 // generation<<8 | peerUsed, peerSends, peerReceives, peerDead, peerSeat
 	pid      atomic.Uint64 // for people; proves nothing
 	attached atomic.Uint64 // Unix nanoseconds
 	space    atomic.Uint64 // the pid's namespace, 0 if not known
@@ -129,6 +129,7 @@ const (
 	peerSends
 	peerReceives
 	peerDead     // somebody holds the lock and clears the entry
+	peerSeat     // of an unnamed channel: a set of files holds the lock, and was not used yet
 	peerGenShift = 8
 )
 

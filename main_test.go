@@ -61,7 +61,7 @@ func leaked() (found []string) {
 	self, _ := os.Executable()
 	maps, _ := os.ReadFile("/proc/self/maps")
 	for line := range strings.Lines(string(maps)) {
-		if strings.Contains(line, "/"+filePrefix) && !strings.Contains(line, self) {
+		if (strings.Contains(line, "/"+filePrefix) || strings.Contains(line, "/memfd:"+filePrefix)) && !strings.Contains(line, self) {
 			found = append(found, "mapping "+strings.TrimSpace(line))
 		}
 	}
@@ -93,6 +93,12 @@ type child struct {
 
 func start(t testing.TB, role string, args ...any) *child {
 	t.Helper()
+	return startBy(t, (*exec.Cmd).Start, role, args...)
+}
+
+// startBy is start by a function of one's own.
+func startBy(t testing.TB, run func(*exec.Cmd) error, role string, args ...any) *child {
+	t.Helper()
 	c := &child{t: t}
 	words := slices.Clone(program(role))
 	for _, a := range args {
@@ -107,7 +113,7 @@ func start(t testing.TB, role string, args ...any) *child {
 	out, err := c.cmd.StdoutPipe()
 	require.NoError(t, err)
 	c.out = bufio.NewScanner(out)
-	require.NoError(t, c.cmd.Start())
+	require.NoError(t, run(c.cmd))
 	t.Cleanup(c.kill)
 	return c
 }

@@ -42,6 +42,7 @@ type options struct {
 	attach     bool
 	wait       Wait
 	disconnect bool
+	peers      int    // how many handles an unnamed channel may have, 0: not stated
 	start      uint64 // the first position, for tests of wraparound
 	invalid    string
 }
@@ -59,6 +60,9 @@ func newOptions(opts []Option) options {
 	}
 	if o.create && o.attach {
 		o.invalid = "WithCreate and WithAttach exclude each other; leave both out to create or attach"
+	}
+	if o.peers != 0 && o.invalid == "" {
+		o.refuse("WithPeers is for New and FromFiles; a channel with a name has %d handles", maxPeers)
 	}
 	return o
 }

@@ -82,17 +82,22 @@ func (h *handle) attach(roles uint64) error {
 		e.attached.Store(uint64(time.Now().UnixNano()))
 		e.space.Store(pidSpace())
 		e.state.Store(gen<<peerGenShift | peerUsed | roles)
-		h.ctl.joins.Add(1)
-		for k := range maxPeers { // They watch for our death. Whoever parks after this sees joins.
-			if bit := uint64(1) << (k % 64); k != i && (h.ctl.senders[k/64].Load()|h.ctl.receivers[k/64].Load())&bit != 0 {
-				h.ring1(k, ringJoined)
-			}
-		}
+		h.announce(i)
 	}
 	if h.idx < 0 {
 		return &chanError{h.name, ErrTooManyPeers, "it has 256 live handles, detach one; goroutines of a process can share a handle"}
 	}
 	return nil
+}
+
+// announce has those who wait watch for the death of participant i, who has joined.
+func (h *handle) announce(i int) {
+	h.ctl.joins.Add(1) // Whoever parks after this sees it.
+	for k := range maxPeers {
+		if bit := uint64(1) << (k % 64); k != i && (h.ctl.senders[k/64].Load()|h.ctl.receivers[k/64].Load())&bit != 0 {
+			h.ring1(k, ringJoined)
+		}
+	}
 }
 
 // clear recovers what the last owner of entry i held, and marks it unused. The
@@ -109,7 +114,9 @@ func (h *handle) clear(i int) {
 	h.clearWaiting(receiving, i)
 	h.rv[i].Store(0)
 	h.removeBell(i, peerGen(s))
-	h.ctl.recovered.Add(1)
+	if s&peerSeat == 0 {
+		h.ctl.recovered.Add(1)
+	}
 	e.state.Store(peerGen(s) << peerGenShift)
 	// It may have died with a wake in its hands.
 	h.wakeOne(sending)

@@ -110,7 +110,7 @@ func init() {
 		dir, auditPath, how := args[0], args[1], args[3]
 		from, _ := strconv.ParseUint(args[2], 10, 64)
 		a := openAudit(nil, auditPath)
-		s, err := OpenSender[message]("test", WithDir(dir), WithAttach())
+		s, err := roleSender(dir)
 		if err != nil {
 			return err
 		}
@@ -155,7 +155,7 @@ func init() {
 	roles["receiver"] = func(args []string) error {
 		dir, auditPath, how := args[0], args[1], args[2]
 		a := openAudit(nil, auditPath)
-		r, err := OpenReceiver[message]("test", WithDir(dir), WithAttach())
+		r, err := roleReceiver(dir)
 		if err != nil {
 			return err
 		}
@@ -335,6 +335,11 @@ func hammer(t *testing.T, f form, kills int, stops bool) {
 	}
 	dirEmpty(t, dir)
 
+	a.check(t, f, numbers, kills, receiverKills, st)
+}
+
+// check looks at what the senders with these numbers sent, and the receivers received.
+func (a *audit) check(t testing.TB, f form, numbers uint64, kills, receiverKills int, st Stats) {
 	lost, doubled, invented := 0, 0, 0
 	for from := range numbers {
 		acked := a.acked(from).Load()

@@ -20,8 +20,8 @@ package shmchan
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -382,6 +382,9 @@ type ringer struct {
 
 // ring1 writes one byte to the doorbell of participant i. False: nobody listens.
 func (h *handle) ring1(i int, b byte) bool {
+	if h.seats != nil {
+		return h.seats.ring(i, b)
+	}
 	gen := peerGen(h.entry(i).state.Load())
 	h.bellMu.Lock()
 	defer h.bellMu.Unlock()
@@ -420,6 +423,11 @@ func (h *handle) dropRinger(i int) {
 
 // startBell makes our doorbell and listens to it until the handle is released.
 func (h *handle) startBell() error {
+	if h.seats != nil {
+		h.bell, h.listening = h.seats.own, make(chan struct{})
+		go h.listen(h.bell)
+		return nil
+	}
 	mode := fs.FileMode(0o600)
 	if st, err := h.file.Stat(); err == nil {
 		mode = st.Mode().Perm()
@@ -442,7 +450,7 @@ func (h *handle) whileHere(f func()) {
 	}
 }
 
-func (h *handle) listen(bell *os.File) {
+func (h *handle) listen(bell io.Reader) {
 	defer close(h.listening)
 	buf := make([]byte, 256)
 	for {
