@@ -522,6 +522,7 @@ func TestUnnamedDisconnect(t *testing.T) {
 				}
 			}
 			quiet()
+			require.True(t, ch.Receiver.h.blind.Load(), "nobody knows whose death to watch for")
 			var began time.Time
 			switch end {
 			case "closed here":
@@ -684,6 +685,17 @@ func TestUnnamedSingleRoles(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, held, "the second use has not let go of the role of the first")
 	require.NoError(t, r.Detach())
+
+	// One who gets one role and not the other keeps none.
+	require.NoError(t, ch.Detach())
+	ch = newTest[int64](t, WithSingleSender(), WithSingleReceiver(), WithCapacity(4))
+	require.NoError(t, ch.Sender.Detach())
+	files = filesOf(t, ch)
+	_, err = FromFiles[int64](files)
+	require.ErrorIs(t, err, ErrBusy)
+	s, err := SenderFromFiles[int64](filesOf(t, ch))
+	require.NoError(t, err)
+	require.NoError(t, s.Detach())
 }
 
 // What comes over a socket, or by the environment, and is no set of files.
@@ -771,6 +783,11 @@ func init() {
 		if err = errors.Join(err, err2); err != nil {
 			return err
 		}
+		_ = unix.Close(3)
+		out, err := exec.Command("sh", "-c", "ls -l /proc/self/fd; env").Output()
+		if err != nil {
+			return err
+		}
 		for i, set := range sets {
 			ch, err := FromFiles[int64](set)
 			if err == nil {
@@ -780,12 +797,92 @@ func init() {
 				return err
 			}
 		}
-		_ = unix.Close(3)
-		out, err := exec.Command("sh", "-c", "ls -l /proc/self/fd; env").Output()
+		fmt.Println(strings.Count(string(out), "memfd") + strings.Count(string(out), EnvFiles))
+		return nil
+	}
+}
+
+// Wakes that reach everybody without the backstop: values there and back, to a child too; a close; the last
+// sender that leaves; a seat that becomes a receiver only; a death with a value, or with a wake, in hand.
+func TestUnnamedWithoutBackstop(t *testing.T) {
+	noBackstop(t)
+	for _, capacity := range []int{0, 1, 64} {
+		there, back := newTest[message](t, WithCapacity(capacity), WithWait(Park)), newTest[message](t, WithCapacity(capacity), WithWait(Park))
+		c := startBy(t, func(cmd *exec.Cmd) error {
+			return StartWithFiles(cmd, filesOf(t, there), filesOf(t, back))
+		}, "unnamed-echo")
+		for i := range uint64(2000) {
+			require.NoError(t, there.Send(newMessage(1, i)))
+			m, err := back.Recv()
+			require.NoError(t, err)
+			require.Equal(t, newMessage(1, i), m)
+		}
+		require.NoError(t, there.Close())
+		_, err := back.Recv()
+		require.ErrorIs(t, err, ErrClosed, "which the child says when it is told")
+		c.wait()
+	}
+
+	ch := newTest[message](t, WithDisconnect(), WithWait(Park))
+	sender, err := SenderFromFiles[message](filesOf(t, ch))
+	require.NoError(t, err)
+	files := filesOf(t, ch)
+	require.NoError(t, ch.Sender.Detach())
+	result := make(chan error, 1)
+	wait := func() {
+		parked := ch.Stats().Parked
+		go func() { _, err := ch.Recv(); result <- err }()
+		until(t, "parked", func() bool { return ch.Stats().Parked > parked })
+	}
+	wait()
+	require.NoError(t, sender.Detach())
+	until(t, "woken, and parked again", func() bool { return ch.Stats().Parked > 1 })
+	r, err := ReceiverFromFiles[message](files)
+	require.NoError(t, err)
+	require.ErrorIs(t, <-result, ErrDisconnected)
+	require.NoError(t, r.Detach())
+
+	ch = newTest[message](t, WithWait(Park))
+	result = make(chan error, 1)
+	require.NoError(t, ch.Send(newMessage(0, 1)))
+	c := startWith(t, filesOf(t, ch), "unnamed-holder", byInheritance, "recv")
+	require.Equal(t, "in", c.line())
+	wait()
+	c.kill()
+	require.NoError(t, <-result)
+	c = startWith(t, filesOf(t, ch), "unnamed-holder", byInheritance, "parked")
+	require.Equal(t, "in", c.line())
+	h := ch.Sender.h
+	until(t, "it waits", func() bool { return h.anyWaiting(receiving) })
+	c.stop()
+	wait()
+	require.True(t, h.clearWaiting(receiving, h.idx), "as if somebody had taken it")
+	require.NoError(t, ch.Send(newMessage(0, 3)), "rings the one that is stopped")
+	require.False(t, h.anyWaiting(receiving))
+	c.kill()
+	require.NoError(t, <-result)
+}
+
+func init() {
+	roles["unnamed-echo"] = func([]string) error {
+		noBackstop(&testing.T{})
+		sets, err := InheritedFiles()
 		if err != nil {
 			return err
 		}
-		fmt.Println(strings.Count(string(out), "memfd") + strings.Count(string(out), EnvFiles))
-		return nil
+		in, err := ReceiverFromFiles[message](sets[0], WithWait(Park))
+		if err != nil {
+			return err
+		}
+		out, err := SenderFromFiles[message](sets[1], WithWait(Park))
+		if err != nil {
+			return err
+		}
+		for m := range in.All() {
+			if err := out.Send(m); err != nil {
+				return err
+			}
+		}
+		return errors.Join(in.Err(), out.Close(), out.Detach(), in.Detach())
 	}
 }
