@@ -46,7 +46,7 @@ func roleFiles(how string) ([]*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	return ReceiveFiles(conn.(*net.UnixConn))
 }
 
@@ -647,7 +647,7 @@ func TestUnnamedOptions(t *testing.T) {
 	ours, theirs := sockets(t)
 	theirConn, err := net.FileConn(theirs)
 	require.NoError(t, errors.Join(err, theirs.Close()))
-	defer theirConn.Close()
+	defer func() { _ = theirConn.Close() }()
 	require.NoError(t, SendFiles(ours, files), "as many as a message takes")
 	files, err = ReceiveFiles(theirConn.(*net.UnixConn))
 	require.NoError(t, err)
