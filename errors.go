@@ -113,7 +113,7 @@ func (e *chanError) Unwrap() error { return e.err }
 type handleErrors struct {
 	sendClosed, recvClosed, closeClosed error
 	full, noReceiver, empty             error
-	detached, nested                    error
+	detached, nested, broken            error
 	sendDisconnected, recvDisconnected  error
 }
 
@@ -127,6 +127,7 @@ func newHandleErrors(name string) handleErrors {
 		noReceiver:       e(ErrFull, "its capacity is 0 and no receiver waits; use Send to wait for one"),
 		empty:            e(ErrEmpty, "try again once something was sent, or use Recv to wait"),
 		detached:         e(ErrDetached, "open the name again to go on"),
+		broken:           brokenError(name),
 		nested:           e(ErrBusy, "its single role is in the middle of a SendFunc or RecvFunc: do not use it inside, or make the channel without a single role"),
 		sendDisconnected: e(ErrDisconnected, "no live process holds it for receiving; start a receiver, or send without WithDisconnect to wait for one"),
 		recvDisconnected: e(ErrDisconnected, "it is empty and no live process holds it for sending; start a sender, or receive without WithDisconnect to wait for one"),

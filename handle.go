@@ -61,6 +61,8 @@ type handle struct {
 	bells  map[int]ringer
 	rotor  atomic.Uint32
 
+	faults faultGuard
+
 	onPark func() // for tests: called before a call's flag goes up
 }
 
@@ -74,7 +76,7 @@ func openHandle(name string, l *layout, roles uint64, opts []Option) (*handle, e
 	for {
 		h := &handle{name: name, path: path, opts: o, errs: newHandleErrors(name), bells: map[int]ringer{}}
 		h.spins = o.wait == Spin || o.wait == Adaptive && canSpin()
-		again, err := h.open(l, roles)
+		again, err := h.openGuarded(l, roles)
 		if err == nil && !again {
 			return h, nil
 		}
@@ -188,6 +190,9 @@ func (h *handle) join(roles uint64) error {
 	}{{&h.send, flagSingleSender, "sending"}, {&h.recv, flagSingleReceiver, "receiving"}} {
 		r.s.lane.Store(noLane)
 		r.s.bar.Store(barShared)
+		if h.opts.faultGuard {
+			r.s.bar.Or(barGuard)
+		}
 		if r.s.d == sending && h.n != h.capacity {
 			r.s.bar.Or(barShape)
 		}
@@ -282,22 +287,7 @@ func (h *handle) release() {
 	// Under the name's lock, so that of the last two to leave one sees that it is
 	// the last. Should somebody be stopped while holding it, the next Open cleans up.
 	named := h.path != "" && lockName(h.file)
-	h.peerMu.Lock()
-	h.clearWaiting(sending, h.idx)
-	h.clearWaiting(receiving, h.idx)
-	h.rv[h.idx].Store(0)
-	h.entry(h.idx).state.Store(tagGen(h.me) << peerGenShift)
-	h.removeBell(h.idx, tagGen(h.me))
-	h.wakeAll()
-	if named && h.ctl.closed.Load() != 0 && h.alone() {
-		if sameFile(h.file, h.path) {
-			_ = os.Remove(h.path)
-		}
-		h.removeDeadBells()
-	}
-	_ = h.locks.unlock(h.idx)
-	_ = h.locks.close()
-	h.peerMu.Unlock()
+	h.surely(func() { h.leave(named) })
 	h.bellMu.Lock()
 	for i := range h.bells {
 		h.dropRinger(i)
@@ -315,6 +305,26 @@ func (h *handle) release() {
 	if h.seats != nil {
 		h.seats.close()
 	}
+}
+
+// leave takes our entry and our doorbell away, and the channel if it is closed and we are the last.
+func (h *handle) leave(named bool) {
+	h.peerMu.Lock()
+	defer h.peerMu.Unlock()
+	h.clearWaiting(sending, h.idx)
+	h.clearWaiting(receiving, h.idx)
+	h.rv[h.idx].Store(0)
+	h.entry(h.idx).state.Store(tagGen(h.me) << peerGenShift)
+	h.removeBell(h.idx, tagGen(h.me))
+	h.wakeAll()
+	if named && h.ctl.closed.Load() != 0 && h.alone() {
+		if sameFile(h.file, h.path) {
+			_ = os.Remove(h.path)
+		}
+		h.removeDeadBells()
+	}
+	_ = h.locks.unlock(h.idx)
+	_ = h.locks.close()
 }
 
 // removeDeadBells removes what the dead left of a channel that nobody holds.
@@ -409,8 +419,11 @@ func (h *handle) sendWait(ctx context.Context, pos uint64, v verdict) (uint64, e
 // mayWait says why a blocked call must not wait: it is cancelled, the handle is
 // detached, or (for senders) the channel is closed.
 func (s *side) mayWait(ctx context.Context, closed error) error {
-	if s.detached.Load() {
-		return s.h.errs.detached
+	if s.h.opts.faultGuard {
+		s.h.checkSize(checkEvery)
+	}
+	if s.detached.Load() || s.h.faults.broken.Load() {
+		return s.gone()
 	}
 	if closed != nil && s.h.ctl.closed.Load() != 0 {
 		return closed
@@ -698,8 +711,7 @@ func (h *handle) use(f func()) error {
 	for _, s := range []*side{&h.send, &h.recv} {
 		if s.enter() {
 			defer s.leave()
-			f()
-			return nil
+			return h.guard(s, func() error { f(); return nil })
 		}
 	}
 	return h.errs.detached
@@ -710,6 +722,10 @@ func (h *handle) closeChannel(s *side) error {
 		return h.errs.detached
 	}
 	defer s.leave()
+	return h.guard(s, h.closeNow)
+}
+
+func (h *handle) closeNow() error {
 	if raceEnabled {
 		h.race.close()
 	}
@@ -740,13 +756,18 @@ type Stats struct {
 
 func (h *handle) statsNow() Stats {
 	st := Stats{Name: h.name, Cap: int(h.info.capacity)}
-	_ = h.use(func() { st = h.stats() })
+	none := st
+	if h.use(func() { st = h.stats() }) != nil {
+		return none
+	}
 	return st
 }
 
 func (h *handle) length() (n int) {
 	if !h.rendezvous {
-		_ = h.use(func() { n, _, _ = h.census() })
+		if h.use(func() { n, _, _ = h.census() }) != nil {
+			return 0
+		}
 	}
 	return n
 }

@@ -53,20 +53,30 @@ func Inspect(name string, opts ...Option) (Info, error) {
 		return Info{}, err
 	}
 	defer f.Close()
-	mem, err := unix.Mmap(int(f.Fd()), 0, int(hd.length), unix.PROT_READ, unix.MAP_SHARED)
+	mem, err := mapToRead(f, hd.length)
 	if err != nil {
 		return Info{}, advise(name, "map it", err)
 	}
 	defer func() { _ = unmap(mem) }()
+	o.faultGuard = true
 	h := &handle{name: name, path: path, opts: o, info: hd, file: f, mem: mem}
 	h.adopt()
 	defer func() { _ = h.locks.close() }()
+	var info Info
+	if h.caught(func() { info, err = h.inspect() }) {
+		return Info{}, brokenError(name)
+	}
+	return info, err
+}
+
+func (h *handle) inspect() (Info, error) {
+	hd := h.info
 	info := Info{
-		Stats: h.stats(), Type: hd.typeName, Layout: hd.text, Size: int(hd.size), Path: path,
+		Stats: h.stats(), Type: hd.typeName, Layout: hd.text, Size: int(hd.size), Path: h.path,
 		SingleSender: hd.flags&flagSingleSender != 0, SingleReceiver: hd.flags&flagSingleReceiver != 0,
 		PID: int(hd.pid), Created: time.Unix(0, int64(hd.created)), Bytes: int64(hd.length),
 	}
-	if st, err := f.Stat(); err == nil {
+	if st, err := h.file.Stat(); err == nil {
 		info.Mode = st.Mode().Perm()
 	}
 	info.Senders, info.Receivers = 0, 0
@@ -78,7 +88,7 @@ func Inspect(name string, opts ...Option) (Info, error) {
 		}
 		alive, err := h.locks.held(i)
 		if err != nil {
-			return info, advise(name, "look who is alive", err)
+			return info, advise(h.name, "look who is alive", err)
 		}
 		waits := (h.ctl.senders[i/64].Load()|h.ctl.receivers[i/64].Load())&(1<<(i%64)) != 0
 		p := Peer{
@@ -112,4 +122,9 @@ func List(opts ...Option) ([]string, error) {
 	}
 	sort.Strings(names)
 	return names, nil
+}
+
+// mapToRead is replaced by tests that change the file just then.
+var mapToRead = func(f *os.File, length uint64) ([]byte, error) {
+	return unix.Mmap(int(f.Fd()), 0, int(length), unix.PROT_READ, unix.MAP_SHARED)
 }

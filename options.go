@@ -42,7 +42,8 @@ type options struct {
 	attach     bool
 	wait       Wait
 	disconnect bool
-	peers      int    // how many handles an unnamed channel may have, 0: not stated
+	peers      int // how many handles an unnamed channel may have, 0: not stated
+	faultGuard bool
 	start      uint64 // the first position, for tests of wraparound
 	invalid    string
 }
@@ -131,6 +132,18 @@ func WithWait(w Wait) Option {
 // would wait for ever: a receive on an empty channel that no live handle, this one
 // included, holds for sending, and a send that must wait and that none holds for receiving.
 func WithDisconnect() Option { return func(o *options) { o.disconnect = true } }
+
+// WithFaultGuard makes this handle survive that the channel's file is cut short, or that its file system has no room
+// for a page of it: what touches the memory that is gone fails with ErrCorrupt, and so does every call on the
+// handle from then on; Len is 0, and Detach works. Without it the process ends by SIGBUS. A call that was under way
+// does not tell whether its value, or how much of its batch, went through.
+//
+// It guards the calls of this handle, the functions given to SendFunc and RecvFunc as far as they touch the value, its goroutines, Open but for the
+// making of a new file, and Detach. Not every call touches what is gone, so
+// calls also look at the file's size, every 5 ms at most, and on behalf of parked calls the process does so five times a second. Calls take the longer way, and some 100 ns more. While a call
+// runs, debug.SetPanicOnFault is true for its goroutine: so a fault elsewhere in a function given to SendFunc or RecvFunc is a panic too.
+// Under the race detector, which makes atomics in C, a file cut short in the very moment of one ends the process all the same.
+func WithFaultGuard() Option { return func(o *options) { o.faultGuard = true } }
 
 // withStart sets the first position, for tests of wraparound.
 func withStart(pos uint64) Option { return func(o *options) { o.start = pos } }

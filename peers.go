@@ -231,10 +231,10 @@ func (h *handle) watchPeers() {
 	self := os.Getpid()
 	var gone []int
 	defer func() {
+		h.peerMu.Lock()
+		defer h.peerMu.Unlock()
 		for _, i := range gone {
-			h.peerMu.Lock()
 			h.clearIfDead(i)
-			h.peerMu.Unlock()
 		}
 	}()
 	deaths.Lock()
@@ -295,15 +295,20 @@ func peerDied(pid int, w *deathWatch) {
 	deaths.Unlock()
 	for _, h := range handles {
 		h.whileHere(func() {
-			h.peerMu.Lock()
-			for i := range maxPeers {
-				if e := h.entry(i); isUsed(e.state.Load()) && int(int32(e.pid.Load())) == pid && !h.clearIfDead(i) {
-					h.blind.Store(true) // Its locks are still held, by a child say: look often.
-				}
-			}
-			h.peerMu.Unlock()
+			h.clearProcess(pid)
 			h.lookAfter()
 		})
+	}
+}
+
+// clearProcess clears the entries of a process that has ended.
+func (h *handle) clearProcess(pid int) {
+	h.peerMu.Lock()
+	defer h.peerMu.Unlock()
+	for i := range maxPeers {
+		if e := h.entry(i); isUsed(e.state.Load()) && int(int32(e.pid.Load())) == pid && !h.clearIfDead(i) {
+			h.blind.Store(true) // Its locks are still held, by a child say: look often.
+		}
 	}
 }
 

@@ -25,9 +25,9 @@ func (h *handle) rvLeave() { h.rvCountBy(-1) }
 
 func (h *handle) rvCountBy(n int) {
 	h.rvMu.Lock()
+	defer h.rvMu.Unlock()
 	h.rvCount += n
 	h.rv[h.idx].Store(uint32(min(h.rvCount, 1)))
-	h.rvMu.Unlock()
 }
 
 // rvFind finds a live participant that waits to receive.
@@ -39,14 +39,18 @@ func (h *handle) rvFind() (int, bool) {
 		if i == h.idx {
 			return i, true
 		}
-		h.peerMu.Lock()
-		dead := !isUsed(h.entry(i).state.Load()) || h.clearIfDead(i)
-		h.peerMu.Unlock()
-		if !dead {
+		if h.live(i) {
 			return i, true
 		}
 	}
 	return 0, false
+}
+
+// live says whether participant i is alive.
+func (h *handle) live(i int) bool {
+	h.peerMu.Lock()
+	defer h.peerMu.Unlock()
+	return isUsed(h.entry(i).state.Load()) && !h.clearIfDead(i)
 }
 
 // post offers the value at pos and waits until it is taken.

@@ -20,6 +20,7 @@ import (
 type Sender[T any] struct {
 	h *handle
 	codec[T]
+	plain *Sender[T] // with the fault guard only, see guard.go
 }
 
 // Receiver is the receiving side of a channel, as <-chan T. Many goroutines may use
@@ -28,7 +29,8 @@ type Receiver[T any] struct {
 	h *handle
 	codec[T]
 	ended  atomic.Pointer[error]
-	copies sync.Pool // of *T, for RecvFunc
+	copies sync.Pool    // of *T, for RecvFunc
+	plain  *Receiver[T] // with the fault guard only, see guard.go
 }
 
 // Chan is a channel for sending and receiving, as chan T. Its halves may be passed
@@ -51,7 +53,7 @@ func Open[T any](name string, opts ...Option) (*Chan[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Chan[T]{&Sender[T]{h: h, codec: c}, &Receiver[T]{h: h, codec: c}}, nil
+	return &Chan[T]{newSender(h, c), newReceiver(h, c)}, nil
 }
 
 // OpenSender is Open for sending only.
@@ -60,7 +62,7 @@ func OpenSender[T any](name string, opts ...Option) (*Sender[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sender[T]{h: h, codec: c}, nil
+	return newSender(h, c), nil
 }
 
 // OpenReceiver is Open for receiving only.
@@ -69,7 +71,7 @@ func OpenReceiver[T any](name string, opts ...Option) (*Receiver[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Receiver[T]{h: h, codec: c}, nil
+	return newReceiver(h, c), nil
 }
 
 func open[T any](name string, roles uint64, opts []Option) (*handle, codec[T], error) {
@@ -175,6 +177,9 @@ func (s *Sender[T]) SendContext(ctx context.Context, v T) error {
 
 func (s *Sender[T]) sendWith(ctx context.Context, v *T) error {
 	h := s.h
+	if s.plain != nil {
+		return s.guardedSend(ctx, v)
+	}
 	if !h.send.begin() {
 		return h.errs.detached
 	}
@@ -198,6 +203,9 @@ func (s *Sender[T]) TrySend(v T) error {
 		}
 		h.send.goSlow(l)
 		defer h.send.doneSlow(l)
+	}
+	if s.plain != nil {
+		return s.guardedTrySend(&v)
 	}
 	if !h.send.begin() {
 		return h.errs.detached
@@ -244,6 +252,9 @@ func (s *Sender[T]) SendBatch(ctx context.Context, vs []T) (n int, err error) {
 //
 //go:noinline
 func (s *Sender[T]) sendBatch(l *lane, ctx context.Context, vs []T, n int) (int, error) {
+	if s.plain != nil {
+		return s.guardedBatch(ctx, vs)
+	}
 	h := s.h
 	if !h.send.begin() {
 		h.wakeFor(receiving, n)
@@ -389,6 +400,9 @@ func (s *Sender[T]) fillHere(l *lane, slot unsafe.Pointer, fill func(v *T) error
 // sendFunc is SendFunc the way of all.
 func (s *Sender[T]) sendFunc(ctx context.Context, fill func(v *T) error) error {
 	h := s.h
+	if s.plain != nil {
+		return s.guardedFunc(ctx, fill)
+	}
 	if !h.send.begin() {
 		return h.errs.detached
 	}
@@ -491,6 +505,9 @@ func (r *Receiver[T]) RecvContext(ctx context.Context) (v T, err error) {
 
 func (r *Receiver[T]) receive(ctx context.Context) (v T, err error) {
 	h := r.h
+	if r.plain != nil {
+		return r.guardedReceive(ctx)
+	}
 	if !h.recv.begin() {
 		return v, h.errs.detached
 	}
@@ -531,6 +548,9 @@ func (r *Receiver[T]) TryRecv() (v T, err error) {
 		h.recv.goSlow(l)
 		defer h.recv.doneSlow(l)
 	}
+	if r.plain != nil {
+		return r.guardedTry()
+	}
 	if !h.recv.begin() {
 		return v, h.errs.detached
 	}
@@ -569,6 +589,9 @@ func (r *Receiver[T]) RecvBatch(ctx context.Context, buf []T) (n int, err error)
 //
 //go:noinline
 func (r *Receiver[T]) recvBatch(l *lane, ctx context.Context, buf []T) (n int, err error) {
+	if r.plain != nil {
+		return r.guardedBatch(ctx, buf)
+	}
 	h := r.h
 	if !h.recv.begin() {
 		return 0, h.errs.detached
@@ -733,6 +756,9 @@ func (r *Receiver[T]) useHere(l *lane, slot unsafe.Pointer, use func(v *T) error
 // recvFunc is RecvFunc the way of all.
 func (r *Receiver[T]) recvFunc(ctx context.Context, use func(v *T) error) error {
 	h := r.h
+	if r.plain != nil {
+		return r.guardedFunc(ctx, use)
+	}
 	if !h.recv.begin() {
 		return h.errs.detached
 	}

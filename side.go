@@ -57,6 +57,7 @@ var noLane = &lane{goroutine: 1}
 const (
 	barDetached uint32 = 1 << iota
 	barShape           // the slot may be free where the position is not to be had yet
+	barGuard           // calls of a handle with the fault guard go through it, see guard.go
 	barShared          // who sleeps cannot fence for us, or we do not know who calls, or the race detector looks
 )
 
@@ -226,7 +227,7 @@ func (s *side) detach() error {
 	s.laneMu.Lock() // The lane stays where it is from here on.
 	s.bar.Or(barDetached)
 	s.laneMu.Unlock()
-	s.h.wakeLocal(s, true)
+	s.h.surely(func() { s.h.wakeLocal(s, true) })
 	l := s.lane.Load()
 	if l != noLane {
 		fence() // Before anybody may find that he is the last one.
@@ -243,7 +244,26 @@ func (s *side) finish() {
 		return
 	}
 	h := s.h
-	h.peerMu.Lock()
+	h.surely(s.letGo)
+	if h.sides.Add(-1) == 0 {
+		h.release()
+	}
+}
+
+// letGo gives the role back.
+func (s *side) letGo() {
+	h := s.h
+	func() {
+		h.peerMu.Lock()
+		defer h.peerMu.Unlock()
+		s.dropRole()
+	}()
+	h.wakeAll() // Some may wait for our role only; and we may have swallowed a wake.
+}
+
+// dropRole is called with peerMu held.
+func (s *side) dropRole() {
+	h := s.h
 	if s.d == sending && h.oneSender {
 		h.ctl.tail.Store(h.tx.pos())
 	} else if s.d == receiving && h.oneRecver {
@@ -252,9 +272,4 @@ func (s *side) finish() {
 	h.clearWaiting(s.d, h.idx)
 	h.dropRole(s.role)
 	_ = h.locks.unlock(s.lock)
-	h.peerMu.Unlock()
-	h.wakeAll() // Some may wait for our role only; and we may have swallowed a wake.
-	if h.sides.Add(-1) == 0 {
-		h.release()
-	}
 }

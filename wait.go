@@ -151,7 +151,7 @@ func (s *side) await(ctx context.Context, k waitKind, pos uint64) (woken bool, e
 	}
 	if !s.enqueue(w) {
 		waiters.Put(w)
-		return false, h.errs.detached
+		return false, s.gone()
 	}
 	h.fenceAll()
 	if h.ready(s.d, k, pos) || s.deserted(k) {
@@ -242,12 +242,24 @@ func (h *handle) settled(k waitKind, pos uint64) bool {
 	return wordState(w) != stFull || k == waitOutcome || h.ctl.closed.Load() != 0
 }
 
-// enqueue puts w in its queue and the flag up. False: the side is detached.
+// enqueue puts w in its queue and the flag up. False: the side is detached, or the handle broken.
 func (s *side) enqueue(w *waiter) bool {
 	h := s.h
+	if !s.queueUp(w) {
+		return false
+	}
+	h.watchPeers()
+	if !h.watched.Load() {
+		h.watch()
+	}
+	return true
+}
+
+func (s *side) queueUp(w *waiter) bool {
+	h := s.h
 	h.mu.Lock()
-	if s.detached.Load() && w.kind != waitOutcome {
-		h.mu.Unlock()
+	defer h.mu.Unlock()
+	if s.detached.Load() && w.kind != waitOutcome || h.faults.broken.Load() {
 		return false
 	}
 	if w.kind == waitTurn {
@@ -256,11 +268,6 @@ func (s *side) enqueue(w *waiter) bool {
 		s.posters.push(w)
 	}
 	h.setWaiting(s.d, h.idx)
-	h.mu.Unlock()
-	h.watchPeers()
-	if !h.watched.Load() {
-		h.watch()
-	}
 	return true
 }
 
@@ -289,6 +296,12 @@ func (h *handle) wakeLocal(s *side, all bool) (woke bool) {
 		return false
 	}
 	var chosen *waiter // linked by next
+	defer func() {     // Also if the memory is gone.
+		for w := chosen; w != nil; w = chosen {
+			w.next, chosen = nil, w.next
+			w.ch <- struct{}{}
+		}
+	}()
 	for w := s.posters.pop(); w != nil; w = s.posters.pop() {
 		w.next, chosen = chosen, w
 	}
@@ -304,10 +317,6 @@ func (h *handle) wakeLocal(s *side, all bool) (woke bool) {
 	} else {
 		h.setWaiting(s.d, h.idx)
 		h.fenceAll()
-	}
-	for w := chosen; w != nil; w = chosen {
-		w.next, chosen = nil, w.next
-		w.ch <- struct{}{}
 	}
 	return true
 }
@@ -446,7 +455,7 @@ func (h *handle) whileHere(f func()) {
 	h.life.RLock()
 	defer h.life.RUnlock()
 	if !h.released {
-		f()
+		h.watchFile(f)
 	}
 }
 
@@ -584,18 +593,7 @@ func (h *handle) anyQueued() bool {
 func (h *handle) lookAfter() (found bool) {
 	h.watchPeers()
 	for _, s := range []*side{&h.send, &h.recv} {
-		h.mu.Lock()
-		turn, posted, settled := s.queue.first != nil, s.posters.first != nil, false
-		if turn || posted {
-			// Before the look. If it was up all the time, whoever stores has seen it.
-			if h.setWaiting(s.d, h.idx) {
-				h.fenceAll()
-			}
-		}
-		for w := s.posters.first; w != nil; w = w.next {
-			settled = settled || h.settled(w.kind, w.pos)
-		}
-		h.mu.Unlock()
+		turn, posted, settled := s.lookAtQueues()
 		if turn || posted {
 			found = true
 			h.checkHolders(s.d)
@@ -607,4 +605,22 @@ func (h *handle) lookAfter() (found bool) {
 		}
 	}
 	return found
+}
+
+// lookAtQueues says who waits in them, and whether an offer has become something else. Their flag is up then.
+func (s *side) lookAtQueues() (turn, posted, settled bool) {
+	h := s.h
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	turn, posted = s.queue.first != nil, s.posters.first != nil
+	if turn || posted {
+		// Before the look. If it was up all the time, whoever stores has seen it.
+		if h.setWaiting(s.d, h.idx) {
+			h.fenceAll()
+		}
+	}
+	for w := s.posters.first; w != nil; w = w.next {
+		settled = settled || h.settled(w.kind, w.pos)
+	}
+	return turn, posted, settled
 }
