@@ -89,6 +89,9 @@ func newHeader(name string, o *options, l *layout) (*header, error) {
 	if o.oneRecver {
 		h.flags |= flagSingleReceiver
 	}
+	if o.checksum {
+		h.flags |= flagChecksum
+	}
 	if h.capacity > 0 && canFenceProcesses() {
 		h.flags |= flagFences
 	}
@@ -119,6 +122,9 @@ func (h *header) compare(name string, o *options, l *layout) error {
 	}
 	if o.oneRecver && h.flags&flagSingleReceiver == 0 {
 		return m("the receiver's role", "single", "for many")
+	}
+	if o.checksum && h.flags&flagChecksum == 0 {
+		return m("the checksum", "CRC-32C", "none")
 	}
 	if h.flags&flagFences != 0 && !canFenceProcesses() {
 		return &chanError{name, errors.ErrUnsupported, "the others count on membarrier(2), which this process may not call; allow it in the sandbox, or have a process that may not call it make the channel"}

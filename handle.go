@@ -24,16 +24,17 @@ import (
 // handle is what Sender, Receiver and Chan share.
 type handle struct {
 	ring
-	peers unsafe.Pointer
-	name  string
-	path  string
-	opts  options
-	spins bool // its calls spin before they park, or always
-	info  *header
-	errs  handleErrors
-	file  *os.File
-	mem   []byte
-	race  *raceState
+	peers   unsafe.Pointer
+	name    string
+	path    string
+	opts    options
+	checked bool // the channel has checksums
+	spins   bool // its calls spin before they park, or always
+	info    *header
+	errs    handleErrors
+	file    *os.File
+	mem     []byte
+	race    *raceState
 
 	peerMu     sync.Mutex // guards locks, and what is done under them
 	locks      locker
@@ -170,6 +171,7 @@ func (h *handle) adopt() {
 		rv:        (*[maxPeers]atomic.Uint32)(unsafe.Add(at(i.ctl), unsafe.Sizeof(control{}))),
 	}
 	h.peers = at(i.peers)
+	h.checked = i.flags&flagChecksum != 0
 	if h.locks == nil {
 		h.locks = testLocks(h)
 	}
@@ -192,6 +194,9 @@ func (h *handle) join(roles uint64) error {
 		r.s.bar.Store(barShared)
 		if h.opts.faultGuard {
 			r.s.bar.Or(barGuard)
+		}
+		if h.checked {
+			r.s.bar.Or(barChecked)
 		}
 		if r.s.d == sending && h.n != h.capacity {
 			r.s.bar.Or(barShape)
@@ -480,6 +485,9 @@ func (h *handle) sendEnd(ctx context.Context, pos uint64) error {
 
 // sendQuietly publishes without waking anybody.
 func (h *handle) sendQuietly(pos uint64) error {
+	if h.checked {
+		h.putSum(pos)
+	}
 	if raceEnabled {
 		h.race.hand(pos, h.mask)
 	}

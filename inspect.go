@@ -22,6 +22,7 @@ type Info struct {
 	Size           int    // bytes of a value
 	SingleSender   bool
 	SingleReceiver bool
+	Checksum       bool // a CRC-32C beside each value
 	Mode           fs.FileMode
 	Bytes          int64 // of the channel's file
 	Path           string
@@ -73,7 +74,7 @@ func (h *handle) inspect() (Info, error) {
 	hd := h.info
 	info := Info{
 		Stats: h.stats(), Type: hd.typeName, Layout: hd.text, Size: int(hd.size), Path: h.path,
-		SingleSender: hd.flags&flagSingleSender != 0, SingleReceiver: hd.flags&flagSingleReceiver != 0,
+		SingleSender: hd.flags&flagSingleSender != 0, SingleReceiver: hd.flags&flagSingleReceiver != 0, Checksum: hd.flags&flagChecksum != 0,
 		PID: int(hd.pid), Created: time.Unix(0, int64(hd.created)), Bytes: int64(hd.length),
 	}
 	if st, err := h.file.Stat(); err == nil {

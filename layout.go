@@ -16,6 +16,7 @@ package shmchan
 //	         +--------------+------------------+-------+
 //	         | position: 40 | tag: 21          | state |
 //	         +--------------+------------------+-------+
+//	          With checksums a CRC-32C follows the value, at a multiple of four.
 //	          tag: owner (generation 13, index 8) while WRITING or READING,
 //	               the low bits of the value's length while FULL, else 0
 //
@@ -80,8 +81,9 @@ const (
 const (
 	flagSingleSender uint64 = 1 << iota
 	flagSingleReceiver
-	flagFences // who goes to sleep, or seals, fences for all who share the channel
-	flagsKnown = flagSingleSender | flagSingleReceiver | flagFences
+	flagFences   // who goes to sleep, or seals, fences for all who share the channel
+	flagChecksum // a sum behind each value, see checksum.go
+	flagsKnown   = flagSingleSender | flagSingleReceiver | flagFences | flagChecksum
 )
 
 // control is the block at ctlOff. What one side writes often has a pair of cache
@@ -177,7 +179,9 @@ func (h *header) geometry() bool {
 	if h.capacity > 1 {
 		h.slots = 1 << bits.Len64(h.capacity-1)
 	}
-	h.stride = strideOf(h.size)
+	if h.stride = strideOf(h.size); h.flags&flagChecksum != 0 {
+		h.stride = strideOf(sumOffset(h.size) + sumSize - valueOffset)
+	}
 	h.ctl = roundUp(headerSize+uint64(len(h.text))+uint64(len(h.typeName)), headerPage)
 	h.peers = roundUp(h.ctl+ctlSize, 64)
 	h.slotsAt = roundUp(h.peers+peersSize, 128)
@@ -267,9 +271,12 @@ func decodeHeader(b []byte, fileSize int64) (*header, error) {
 	}
 	copy(h.id[:], b[offID:])
 	copy(h.fingerprint[:], b[offFingerprint:])
+	if more := h.flags &^ flagsKnown; more != 0 {
+		return nil, &MismatchError{What: "the set of options", Here: "without those of newer versions", There: fmt.Sprintf("with the unknown flags %#x", more), PID: int(h.pid)}
+	}
 	if !h.geometry() || h.slots != u(offSlots) || h.stride != u(offStride) || h.ctl != u(offCtl) ||
 		h.peers != u(offPeers) || h.slotsAt != u(offSlotsAt) || h.length != u(offTotal) ||
-		h.flags&^flagsKnown != 0 || h.start > posMask || sha256.Sum256([]byte(h.text)) != h.fingerprint {
+		h.start > posMask || sha256.Sum256([]byte(h.text)) != h.fingerprint {
 		return nil, fmt.Errorf("its header contradicts itself")
 	}
 	if uint64(fileSize) != h.length {

@@ -44,6 +44,7 @@ type options struct {
 	disconnect bool
 	peers      int // how many handles an unnamed channel may have, 0: not stated
 	faultGuard bool
+	checksum   bool
 	start      uint64 // the first position, for tests of wraparound
 	invalid    string
 }
@@ -132,6 +133,13 @@ func WithWait(w Wait) Option {
 // would wait for ever: a receive on an empty channel that no live handle, this one
 // included, holds for sending, and a send that must wait and that none holds for receiving.
 func WithDisconnect() Option { return func(o *options) { o.disconnect = true } }
+
+// WithChecksum makes a channel with a checksum beside each value, a CRC-32C of its bytes and its position, which processors
+// have instructions for. A value that does not match it is dropped, and its receive is ErrCorrupt, which names the
+// position; the next one goes on behind it. It tells memory that was damaged, and a value that is not where it was sent to, but it
+// is no signature: whoever may write the memory can write a checksum too. Calls take the longer way, RecvFunc works on a copy, and
+// a slot has 4 bytes more.
+func WithChecksum() Option { return func(o *options) { o.checksum = true } }
 
 // WithFaultGuard makes this handle survive that the channel's file is cut short, or that its file system has no room
 // for a page of it: what touches the memory that is gone fails with ErrCorrupt, and so does every call on the

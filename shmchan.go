@@ -521,6 +521,9 @@ func (r *Receiver[T]) receive(ctx context.Context) (v T, err error) {
 
 // take copies the value at pos out and frees the slot.
 func (r *Receiver[T]) take(pos uint64, v *T) error {
+	if r.h.checked {
+		return r.takeChecked(pos, v)
+	}
 	ok := r.get(r.h.value(pos), v)
 	if err := r.h.recvEnd(pos); err != nil {
 		var zero T
@@ -534,6 +537,9 @@ func (r *Receiver[T]) take(pos uint64, v *T) error {
 }
 
 func (r *Receiver[T]) badBool(pos uint64) error {
+	if r.h.checked {
+		return r.h.badSum(pos)
+	}
 	return corruptError(r.h.name, "the value at position %d has a bool that is neither 0 nor 1; it was dropped", pos)
 }
 
@@ -600,7 +606,7 @@ func (r *Receiver[T]) recvBatch(l *lane, ctx context.Context, buf []T) (n int, e
 	if len(buf) == 0 {
 		return 0, nil
 	}
-	if h.rendezvous {
+	if h.rendezvous || h.checked {
 		return r.recvEach(ctx, buf)
 	}
 	freed := 0
@@ -643,7 +649,7 @@ func (r *Receiver[T]) recvBatch(l *lane, ctx context.Context, buf []T) (n int, e
 	return n, nil
 }
 
-// recvEach is RecvBatch of a rendezvous, where each value has a sender that waits.
+// recvEach is RecvBatch of a rendezvous, where each value has a sender that waits, and of a channel with checksums.
 func (r *Receiver[T]) recvEach(ctx context.Context, buf []T) (n int, err error) {
 	h := r.h
 	pos, err := h.recvBegin(ctx)
@@ -670,7 +676,8 @@ func (r *Receiver[T]) recvEach(ctx context.Context, buf []T) (n int, err error) 
 func (r *Receiver[T]) getRun(buf []T) (n, freed int, err error) {
 	h, f := r.h, &r.h.rx
 	single, slots, stride, step, claim := h.oneRecver, h.slots, h.stride, f.step, f.claim
-	for n < len(buf) && err == nil {
+	checks, bad := len(r.bools) != 0, false
+	for n < len(buf) {
 		run := buf[n:]
 		run = run[:min(f.left, uint64(len(run)))]
 		off, w, k := f.off, f.word, 0
@@ -682,28 +689,32 @@ func (r *Receiver[T]) getRun(buf []T) (n, freed int, err error) {
 			run[k] = *(*T)(unsafe.Add(unsafe.Pointer(slot), valueOffset))
 			storeRelease(slot, w+step)
 			off, w = off+stride, w+1<<posShift
-			freed++
-			if len(r.bools) != 0 && !r.valid(&run[k]) {
-				err = r.badBool(wordPos(w) - 1)
+			if checks && !r.valid(&run[k]) {
+				bad = true
 				break
 			}
 			k++
 		}
 		n += k
-		f.left -= (w - f.word) >> posShift
+		moved := (w - f.word) >> posShift
+		freed += int(moved)
+		f.left -= moved
 		f.off, f.word = off, w
 		if f.left == 0 {
 			h.turnHead()
+		}
+		if bad {
+			return n, freed, r.badBool(wordPos(w) - 1)
 		}
 		if k < len(run) {
 			break
 		}
 	}
-	return n, freed, err
+	return n, freed, nil
 }
 
 // RecvFunc waits for a value like RecvContext and has use read it where it lies, or a
-// copy if T holds a bool, which nobody must change once it was checked; v is not to be
+// copy if T holds a bool or the channel has checksums, for nobody must change what was checked; v is not to be
 // kept. The value counts as received when use has returned nil: if use fails or panics,
 // or the process dies, it goes to another Recv, later than it would have come.
 func (r *Receiver[T]) RecvFunc(ctx context.Context, use func(v *T) error) error {
@@ -739,7 +750,7 @@ func (r *Receiver[T]) useHere(l *lane, slot unsafe.Pointer, use func(v *T) error
 		}
 		h.recv.leaveLane(l)
 	}()
-	err := r.show(unsafe.Add(slot, valueOffset), h.rx.pos(), use, &used)
+	err := r.show(h.rx.pos(), use, &used)
 	if used {
 		h.recv.inside(h.oneRecver, false)
 		if !h.rxStill(slot) {
@@ -775,7 +786,7 @@ func (r *Receiver[T]) recvFunc(ctx context.Context, use func(v *T) error) error 
 			h.recvAbort(pos)
 		}
 	}()
-	err = r.show(h.value(pos), pos, use, &used)
+	err = r.show(pos, use, &used)
 	if !used {
 		return err
 	}
@@ -785,14 +796,12 @@ func (r *Receiver[T]) recvFunc(ctx context.Context, use func(v *T) error) error 
 
 // show has use read the value at pos. Used: the slot is to be freed, because use has returned nil or the value
 // is none, which err says.
-func (r *Receiver[T]) show(value unsafe.Pointer, pos uint64, use func(v *T) error, used *bool) error {
-	v := (*T)(value)
-	if len(r.bools) != 0 {
-		if v, _ = r.copies.Get().(*T); v == nil {
-			v = new(T)
-		}
+func (r *Receiver[T]) show(pos uint64, use func(v *T) error, used *bool) error {
+	v := (*T)(r.h.value(pos))
+	if len(r.bools) != 0 || r.h.checked {
+		v = r.private()
 		defer r.copies.Put(v)
-		if !r.get(value, v) {
+		if !r.copyOut(pos, v) {
 			*used = true
 			return r.badBool(pos)
 		}

@@ -58,6 +58,7 @@ const (
 	barDetached uint32 = 1 << iota
 	barShape           // the slot may be free where the position is not to be had yet
 	barGuard           // calls of a handle with the fault guard go through it, see guard.go
+	barChecked         // the channel has checksums, see checksum.go
 	barShared          // who sleeps cannot fence for us, or we do not know who calls, or the race detector looks
 )
 

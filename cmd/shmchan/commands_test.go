@@ -87,6 +87,7 @@ func TestStatShowsEverything(t *testing.T) {
 	require.Equal(t, []string{"capacity", "10"}, fields(t, stdout, "capacity"))
 	require.Equal(t, []string{"senders", "1", "(single)"}, fields(t, stdout, "senders"))
 	require.Equal(t, []string{"receivers", "1"}, fields(t, stdout, "receivers"))
+	require.Equal(t, []string{"checksum", "none"}, fields(t, stdout, "checksum"))
 	require.Equal(t, []string{"sent", "3"}, fields(t, stdout, "sent"))
 	require.Equal(t, []string{"received", "1"}, fields(t, stdout, "received"))
 	require.Equal(t, []string{"in", "channel", "2"}, fields(t, stdout, "in"))

@@ -49,6 +49,7 @@ func show(out io.Writer, info shmchan.Info) error {
 		{"capacity", capacityOf(info)},
 		{"senders", roleOf(info.Senders, info.SingleSender)},
 		{"receivers", roleOf(info.Receivers, info.SingleReceiver)},
+		{"checksum", checksumOf(info)},
 		{"waiting", info.Waiting},
 		{"in channel", info.Len},
 		{"sent", info.Sent},
@@ -114,3 +115,10 @@ func yesNo(b bool) string {
 }
 
 func moment(t time.Time) string { return t.Format("2006-01-02 15:04:05.000 MST") }
+
+func checksumOf(info shmchan.Info) string {
+	if info.Checksum {
+		return "CRC-32C"
+	}
+	return "none"
+}
