@@ -249,7 +249,7 @@ func TestNoSpace(t *testing.T) {
 	if bytes == 0 || bytes > 1<<38 || ^uint(0)>>32 == 0 {
 		t.Skipf("the memory file system has no limit that a mapping here could exceed (%d bytes)", bytes)
 	}
-	_, err := Open[[1 << 16]byte]("test", WithDir(dir), WithCapacity(int(bytes>>16)+1))
+	_, err := Open[[1 << 15]byte]("test", WithDir(dir), WithCapacity(int(bytes>>15)+1))
 	require.ErrorIs(t, err, syscall.ENOSPC)
 	require.ErrorContains(t, err, "smaller WithCapacity")
 	dirEmpty(t, dir)

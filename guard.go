@@ -81,6 +81,10 @@ func (h *handle) breakUp() {
 				w.ch <- struct{}{}
 			}
 		}
+		if p := s.disarm(); p != nil {
+			p.raise()
+		}
+		s.closeGone()
 	}
 }
 
@@ -94,7 +98,7 @@ func (h *handle) guard(s *side, f func() error) (err error) {
 		h.caught(func() { err = f() })
 	}
 	if h.faults.broken.Load() {
-		return s.gone()
+		return s.whyGone()
 	}
 	return err
 }
@@ -143,8 +147,8 @@ func (h *handle) openGuarded(l *layout, roles uint64) (again bool, err error) {
 	return again, err
 }
 
-// gone says why calls of the side end: it is detached, or the handle is broken.
-func (s *side) gone() error {
+// whyGone says why calls of the side end: it is detached, or the handle is broken.
+func (s *side) whyGone() error {
 	if !s.detached.Load() && s.h.faults.broken.Load() {
 		return s.h.errs.broken
 	}

@@ -37,6 +37,8 @@ var guardCalls = map[string]func(ctx context.Context, ch *Chan[fuzzed]) error{
 	"SendFunc": func(ctx context.Context, ch *Chan[fuzzed]) error {
 		return ch.SendFunc(ctx, func(v *fuzzed) error { v.Fill[1000] = 1; return nil })
 	},
+	"SendFD":      func(_ context.Context, ch *Chan[fuzzed]) error { return second(ch.SendFD()) },
+	"RecvFD":      func(_ context.Context, ch *Chan[fuzzed]) error { return second(ch.RecvFD()) },
 	"Recv":        func(_ context.Context, ch *Chan[fuzzed]) error { return second(ch.Recv()) },
 	"RecvContext": func(ctx context.Context, ch *Chan[fuzzed]) error { return second(ch.RecvContext(ctx)) },
 	"TryRecv":     func(_ context.Context, ch *Chan[fuzzed]) error { return second(ch.TryRecv()) },
@@ -57,8 +59,9 @@ var guardCalls = map[string]func(ctx context.Context, ch *Chan[fuzzed]) error{
 	"Stats": func(_ context.Context, ch *Chan[fuzzed]) error { ch.Stats(); return nil },
 }
 
-// Those that touch no shared memory, or are another's: Err is All's, Detach is called at the end of every test.
-var guardFree = []string{"Cap", "Name", "Err", "Detach"}
+// Those that touch no shared memory, or are another's: Err is All's, Detach is called at the end of every test, the ordinary channels
+// and what is said of them: TestFaultGuardOfChans.
+var guardFree = []string{"Cap", "Name", "Err", "Detach", "RecvChan", "SendChan", "SendErr", "Done"}
 
 // A new method must be in the table, so that the tests here make it.
 func TestFaultGuardCoversEveryMethod(t *testing.T) {
@@ -99,6 +102,26 @@ func requireBroken(t *testing.T, ch *Chan[fuzzed]) {
 	require.NoError(t, ch.Detach())
 	require.ErrorIs(t, ch.Send(fuzzed{}), ErrDetached)
 	require.ErrorIs(t, second(ch.Recv()), ErrDetached)
+}
+
+// A file that is cut short ends the ordinary channels and makes descriptors readable, without a call.
+func TestFaultGuardOfChans(t *testing.T) {
+	ch := openTest[fuzzed](t, WithFaultGuard(), WithCapacity(2))
+	in, done := ch.RecvChan(t.Context()), ch.Done()
+	fd, err := ch.SendFD()
+	require.NoError(t, err)
+	for errors.Is(err, nil) {
+		err = ch.TrySend(fuzzed{})
+	}
+	require.ErrorIs(t, err, ErrFull)
+	require.False(t, readable(t, fd, 0))
+	require.NoError(t, os.Truncate(ch.Sender.h.path, 0))
+	require.True(t, readable(t, fd, -1))
+	<-done
+	for range in {
+	}
+	require.ErrorIs(t, ch.Err(), ErrCorrupt)
+	require.ErrorIs(t, ch.TrySend(fuzzed{}), ErrCorrupt)
 }
 
 // Parked and spinning calls end when the file is cut short, wherever.

@@ -42,8 +42,10 @@ type handle struct {
 	joined     bool // we have one
 	nameLocked bool // while opening a closed channel
 	lastCheck  atomic.Int64
-	blind      atomic.Bool   // some participants' deaths are not watched
-	joinsSeen  atomic.Uint64 // ctl.joins+1 when the watches were last brought up
+	lastAlive  atomic.Int64    // when a Try call last asked whether anybody is there, see disconnect.go
+	partners   [2]atomic.Int32 // entries that had a role when last asked: sending, receiving
+	blind      atomic.Bool     // some participants' deaths are not watched
+	joinsSeen  atomic.Uint64   // ctl.joins+1 when the watches were last brought up
 
 	sides      atomic.Int32
 	send, recv side
@@ -428,7 +430,7 @@ func (s *side) mayWait(ctx context.Context, closed error) error {
 		s.h.checkSize(checkEvery)
 	}
 	if s.detached.Load() || s.h.faults.broken.Load() {
-		return s.gone()
+		return s.whyGone()
 	}
 	if closed != nil && s.h.ctl.closed.Load() != 0 {
 		return closed
@@ -603,7 +605,7 @@ func (h *handle) recvWait(ctx context.Context, pos uint64, v verdict) (uint64, e
 // somethingLeft says whether there is a value, or a slot in somebody's hands that may
 // yet become one.
 func (h *handle) somethingLeft() (found bool) {
-	h.walk(h.recvFrom(), func(_, w uint64) bool {
+	h.walk(h.headHint(), func(_, w uint64) bool { // Also others than the role's own goroutine ask.
 		found = wordState(w) != stHole
 		return !found
 	})
@@ -740,6 +742,7 @@ func (h *handle) closeNow() error {
 	if !h.ctl.closed.CompareAndSwap(0, 1) {
 		return h.errs.closeClosed
 	}
+	h.send.noteClosed()
 	h.wakeAll()
 	return nil
 }

@@ -123,7 +123,8 @@ type peer struct {
 	pid      atomic.Uint64 // for people; proves nothing
 	attached atomic.Uint64 // Unix nanoseconds
 	space    atomic.Uint64 // the pid's namespace, 0 if not known
-	_        [32]byte
+	polls    atomic.Uint64 // directions in which only a descriptor waits, see pollfd.go
+	_        [24]byte
 }
 
 const (

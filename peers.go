@@ -81,6 +81,7 @@ func (h *handle) attach(roles uint64) error {
 		e.pid.Store(uint64(os.Getpid()))
 		e.attached.Store(uint64(time.Now().UnixNano()))
 		e.space.Store(pidSpace())
+		e.polls.Store(0)
 		e.state.Store(gen<<peerGenShift | peerUsed | roles)
 		h.announce(i)
 	}
@@ -118,6 +119,7 @@ func (h *handle) clear(i int) {
 		h.ctl.recovered.Add(1)
 	}
 	e.state.Store(peerGen(s) << peerGenShift)
+	h.tellDeserted(s)
 	// It may have died with a wake in its hands.
 	h.wakeOne(sending)
 	h.wakeOne(receiving)
@@ -310,22 +312,6 @@ func (h *handle) clearProcess(pid int) {
 			h.blind.Store(true) // Its locks are still held, by a child say: look often.
 		}
 	}
-}
-
-// anyLive says whether a live handle, this one included, has the role.
-func (h *handle) anyLive(role uint64) bool {
-	h.peerMu.Lock()
-	defer h.peerMu.Unlock()
-	if h.entry(h.idx).state.Load()&role != 0 {
-		return true
-	}
-	live := false
-	for i := range maxPeers {
-		if s := h.entry(i).state.Load(); isUsed(s) && i != h.idx && !h.clearIfDead(i) && s&role != 0 {
-			live = true
-		}
-	}
-	return live
 }
 
 // alone says whether no other live handle is attached. The caller holds peerMu.

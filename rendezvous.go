@@ -19,8 +19,15 @@ package shmchan
 
 import "context"
 
-// rvEnter and rvLeave count a goroutine that waits to receive.
-func (h *handle) rvEnter() { h.rvCountBy(1) }
+// rvEnter and rvLeave count a goroutine that waits to receive. A SendFD may wait for that: it is armed, and then looks
+// for receivers, we count, and then look for flags.
+func (h *handle) rvEnter() {
+	h.rvCountBy(1)
+	if h.anyWaiting(sending) && h.readyFor(sending) { // Else the slot is somebody's, who wakes a sender when it is free.
+		h.wakeOne(sending)
+	}
+}
+
 func (h *handle) rvLeave() { h.rvCountBy(-1) }
 
 func (h *handle) rvCountBy(n int) {

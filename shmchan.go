@@ -193,7 +193,7 @@ func (s *Sender[T]) sendWith(ctx context.Context, v *T) error {
 }
 
 // TrySend sends v if that needs no waiting: there is space, or with capacity 0 a
-// receiver that waits. Else it fails with ErrFull.
+// receiver that waits. Else it fails with ErrFull, or, with WithDisconnect and nobody alive to receive, ErrDisconnected.
 func (s *Sender[T]) TrySend(v T) error {
 	h := s.h
 	if l := h.send.enterLane(); l != nil {
@@ -214,14 +214,14 @@ func (s *Sender[T]) TrySend(v T) error {
 	if h.rendezvous {
 		pos, receiver, err := h.matchBegin()
 		if err != nil {
-			return err
+			return h.send.refused(err)
 		}
 		s.put(h.value(pos), &v)
-		return h.matchEnd(pos, receiver)
+		return h.send.refused(h.matchEnd(pos, receiver))
 	}
 	pos, err := h.trySendBegin()
 	if err != nil {
-		return err
+		return h.send.refused(err)
 	}
 	s.put(h.value(pos), &v)
 	return h.sendEnd(forever, pos)
@@ -543,7 +543,8 @@ func (r *Receiver[T]) badBool(pos uint64) error {
 	return corruptError(r.h.name, "the value at position %d has a bool that is neither 0 nor 1; it was dropped", pos)
 }
 
-// TryRecv receives a value if that needs no waiting, else it fails with ErrEmpty.
+// TryRecv receives a value if that needs no waiting. Else it fails with ErrEmpty, or, with WithDisconnect and nobody
+// alive to send, ErrDisconnected.
 func (r *Receiver[T]) TryRecv() (v T, err error) {
 	h := r.h
 	if l := h.recv.enterLane(); l != nil {
@@ -563,6 +564,8 @@ func (r *Receiver[T]) TryRecv() (v T, err error) {
 	pos, err := h.tryRecvBegin()
 	if err == nil {
 		err = r.take(pos, &v)
+	} else {
+		err = h.recv.refused(err)
 	}
 	h.recv.end()
 	return v, err

@@ -654,7 +654,7 @@ func TestOpenChecksOptions(t *testing.T) {
 	}
 	_, err = Open[int64]("other", WithDir(t.TempDir()+"/none"))
 	require.ErrorIs(t, err, fs.ErrNotExist)
-	_, err = Open[[1 << 20]byte]("other", dir, WithCapacity(1<<30))
+	_, err = Open[[1 << 15]byte]("other", dir, WithCapacity(1<<30))
 	require.Error(t, err)
 	_, err = Open[int64]("other", dir, WithCapacity(1<<30+1))
 	require.ErrorIs(t, err, ErrTooLarge)

@@ -36,6 +36,11 @@ type side struct {
 
 	queue   waitList // guarded by h.mu
 	posters waitList // rendezvous senders whose value is in the slot; guarded by h.mu
+	poll    atomic.Pointer[poll]
+	goneCh  chan struct{}         // see chans.go; guarded by h.mu
+	isGone  bool                  // goneCh is closed; guarded by h.mu
+	noted   atomic.Bool           // somebody waits to be told that the channel is closed
+	failed  atomic.Pointer[error] // why a value of SendChan was lost
 	spins   atomic.Int32
 	tries   atomic.Int32
 	parks   atomic.Uint64
@@ -228,7 +233,11 @@ func (s *side) detach() error {
 	s.laneMu.Lock() // The lane stays where it is from here on.
 	s.bar.Or(barDetached)
 	s.laneMu.Unlock()
-	s.h.surely(func() { s.h.wakeLocal(s, true) })
+	s.h.surely(func() {
+		s.h.wakeLocal(s, true)
+		s.closePoll()
+		s.tellGone()
+	})
 	l := s.lane.Load()
 	if l != noLane {
 		fence() // Before anybody may find that he is the last one.

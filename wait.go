@@ -45,6 +45,8 @@ const (
 	ringSender   = 's'
 	ringAll      = 'a'
 	ringJoined   = 'j'
+	ringRecvPoll = 'p' // the descriptors: no wake for a goroutine
+	ringSendPoll = 'q'
 )
 
 type waiter struct {
@@ -151,7 +153,7 @@ func (s *side) await(ctx context.Context, k waitKind, pos uint64) (woken bool, e
 	}
 	if !s.enqueue(w) {
 		waiters.Put(w)
-		return false, s.gone()
+		return false, s.whyGone()
 	}
 	h.fenceAll()
 	if h.ready(s.d, k, pos) || s.deserted(k) {
@@ -173,15 +175,6 @@ func (s *side) await(ctx context.Context, k waitKind, pos uint64) (woken bool, e
 	}
 	waiters.Put(w)
 	return woken, err
-}
-
-// deserted says whether a call ends because the other side has gone. Asked with the flag
-// up, as who leaves takes his role down and then looks for flags.
-func (s *side) deserted(k waitKind) bool {
-	if !s.h.opts.disconnect || k == waitOutcome || s.h.anyLive(s.other()) {
-		return false
-	}
-	return s.d == sending || !s.h.somethingLeft()
 }
 
 // spin waits actively for as long as that has paid lately.
@@ -267,6 +260,7 @@ func (s *side) queueUp(w *waiter) bool {
 	} else {
 		s.posters.push(w)
 	}
+	s.tellPolls()
 	h.setWaiting(s.d, h.idx)
 	return true
 }
@@ -284,17 +278,23 @@ func (s *side) dequeue(w *waiter) (woken bool) {
 		return true
 	}
 	w.list.remove(w)
+	if s.armed() { // A wake that is on its way finds the descriptor, and is passed on.
+		s.tellPolls()
+		return false
+	}
 	return s.noneQueued() && !h.clearWaiting(s.d, h.idx)
 }
 
 // wakeLocal dispatches a wake to goroutines of this handle: one that waits for its
-// turn and the posters, who look whether it was for them; or all. False: nobody waits.
+// turn and the posters, who look whether it was for them; or all. It makes the descriptor readable too.
+// False: no goroutine waits.
 func (h *handle) wakeLocal(s *side, all bool) (woke bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if s.noneQueued() {
+	if s.noneQueued() && !s.armed() {
 		return false
 	}
+	p := s.disarm()
 	var chosen *waiter // linked by next
 	defer func() {     // Also if the memory is gone.
 		for w := chosen; w != nil; w = chosen {
@@ -312,13 +312,23 @@ func (h *handle) wakeLocal(s *side, all bool) (woke bool) {
 		}
 	}
 	// The flag before the wake, so that it is right when they look.
-	if s.noneQueued() {
+	s.fixFlag()
+	if p != nil {
+		p.raise()
+	}
+	return chosen != nil
+}
+
+// fixFlag sets the flag as the queue now is. The caller holds h.mu.
+func (s *side) fixFlag() {
+	h := s.h
+	s.tellPolls()
+	if s.noneQueued() && !s.armed() {
 		h.clearWaiting(s.d, h.idx)
 	} else {
 		h.setWaiting(s.d, h.idx)
 		h.fenceAll()
 	}
-	return true
 }
 
 // passOn wakes the next one after a wake was spent on a goroutine that leaves
@@ -339,11 +349,14 @@ func (h *handle) side(d direction) *side {
 // wakeOne wakes one participant that waits in direction d: after a publish, a
 // give-back or a recovery a receiver, after a free a sender.
 func (h *handle) wakeOne(d direction) {
-	for range maxPeers {
-		i, ok := h.takeWaiter(d, h.wakeStart())
+	start := h.wakeStart()
+	for n := 0; n < maxPeers; { // Once around: who puts a flag up after that has looked.
+		i, ok := h.takeWaiter(d, start)
 		if !ok || h.ringPeer(i, d) {
 			return
 		}
+		n += (i-start+maxPeers)%maxPeers + 1
+		start = (i + 1) % maxPeers
 	}
 }
 
@@ -369,10 +382,19 @@ func (h *handle) wakeAll() {
 	}
 }
 
-// ringPeer wakes participant i, whose flag we took down. False: it is dead.
+// ringPeer wakes participant i, whose flag we took down. False: it is dead, or no goroutine of it waits, though
+// its descriptor may, which is readable then.
 func (h *handle) ringPeer(i int, d direction) bool {
 	if i == h.idx {
 		return h.wakeLocal(h.side(d), false)
+	}
+	if h.onlyPolls(i, d) {
+		if d == sending {
+			h.ring1(i, ringSendPoll)
+		} else {
+			h.ring1(i, ringRecvPoll)
+		}
+		return false
 	}
 	if d == sending {
 		return h.ring1(i, ringSender)
@@ -459,6 +481,13 @@ func (h *handle) whileHere(f func()) {
 	}
 }
 
+// rung dispatches a wake that came by the doorbell.
+func (h *handle) rung(s *side) {
+	if !h.wakeLocal(s, false) {
+		h.handOn(s)
+	}
+}
+
 func (h *handle) listen(bell io.Reader) {
 	defer close(h.listening)
 	buf := make([]byte, 256)
@@ -469,13 +498,19 @@ func (h *handle) listen(bell io.Reader) {
 		}
 		h.whileHere(func() {
 			for _, b := range buf[:n] {
-				if b == ringReceiver || b == ringAll {
-					h.wakeLocal(&h.recv, b == ringAll)
-				}
-				if b == ringSender || b == ringAll {
-					h.wakeLocal(&h.send, b == ringAll)
-				}
-				if b == ringJoined {
+				switch b {
+				case ringAll:
+					h.wakeLocal(&h.recv, true)
+					h.wakeLocal(&h.send, true)
+				case ringReceiver:
+					h.rung(&h.recv)
+				case ringSender:
+					h.rung(&h.send)
+				case ringRecvPoll:
+					h.raisePoll(&h.recv)
+				case ringSendPoll:
+					h.raisePoll(&h.send)
+				case ringJoined:
 					h.watchPeers()
 				}
 			}
@@ -586,20 +621,24 @@ func periodFor(all []*handle) time.Duration {
 func (h *handle) anyQueued() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !h.send.noneQueued() || !h.recv.noneQueued()
+	return !h.send.noneQueued() || !h.recv.noneQueued() || h.send.armed() || h.recv.armed() || h.send.noted.Load()
 }
 
 // lookAfter looks again on behalf of the parked goroutines. False: there are none.
 func (h *handle) lookAfter() (found bool) {
 	h.watchPeers()
+	found = !h.send.noteClosed()
 	for _, s := range []*side{&h.send, &h.recv} {
-		turn, posted, settled := s.lookAtQueues()
-		if turn || posted {
+		turn, posted, settled, armed := s.lookAtQueues()
+		if turn || posted || armed {
 			found = true
 			h.checkHolders(s.d)
-			if settled || turn && h.readyFor(s.d) {
+			switch {
+			case settled || turn && h.readyFor(s.d):
 				h.wakeLocal(s, false)
-			} else if h.opts.disconnect && !h.anyLive(s.other()) {
+			case armed && h.pollReady(s.d):
+				h.raisePoll(s)
+			case s.deserted(waitTurn):
 				h.wakeLocal(s, true)
 			}
 		}
@@ -608,12 +647,12 @@ func (h *handle) lookAfter() (found bool) {
 }
 
 // lookAtQueues says who waits in them, and whether an offer has become something else. Their flag is up then.
-func (s *side) lookAtQueues() (turn, posted, settled bool) {
+func (s *side) lookAtQueues() (turn, posted, settled, armed bool) {
 	h := s.h
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	turn, posted = s.queue.first != nil, s.posters.first != nil
-	if turn || posted {
+	turn, posted, armed = s.queue.first != nil, s.posters.first != nil, s.armed()
+	if turn || posted || armed {
 		// Before the look. If it was up all the time, whoever stores has seen it.
 		if h.setWaiting(s.d, h.idx) {
 			h.fenceAll()
@@ -622,5 +661,5 @@ func (s *side) lookAtQueues() (turn, posted, settled bool) {
 	for w := s.posters.first; w != nil; w = w.next {
 		settled = settled || h.settled(w.kind, w.pos)
 	}
-	return turn, posted, settled
+	return turn, posted, settled, armed
 }

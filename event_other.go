@@ -1,0 +1,5 @@
+//go:build !linux
+
+package shmchan
+
+func newPlatformEvent() (event, error) { return newPipeEvent() }
