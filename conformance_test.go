@@ -9,8 +9,7 @@ package shmchan
 // The parts of a case share a board of numbers: to wait for one another and to count.
 // Nothing here depends on time: a part waits until another is certain to be blocked.
 //
-// What it does not show: Select and readiness, which do not exist yet. Polling with the
-// Try calls stands in where that shows something.
+// More of Select is in select_test.go.
 
 import (
 	"context"
@@ -790,7 +789,7 @@ var conformances = []conformance{
 			p.is(nil, p.ch.Close())
 		}},
 	}},
-	{"one who polls two channels", []int{0, 2}, nil, []part{ // Until there is Select.
+	{"one who polls two channels", []int{0, 2}, nil, []part{
 		{both, 1, func(p *player) {
 			other := p.open("other", both, WithCapacity(2))
 			got := [2]int64{}
@@ -821,6 +820,56 @@ var conformances = []conformance{
 				p.is(nil, ch.Send(p.item(seq)))
 			}
 			p.is(nil, ch.Close())
+		}},
+	}},
+	{"one who selects over two channels", []int{0, 2}, nil, []part{
+		{both, 1, func(p *player) {
+			other := p.open("other", both, WithCapacity(p.capacity))
+			got, v := [2]int64{}, item{}
+			cases := []Case{RecvCase(p.ch.Receiver, &v), RecvCase(other.Receiver, &v)}
+			for closed := 0; closed < 2; {
+				i, err := Select(forever, cases...)
+				if errors.Is(err, ErrClosed) {
+					closed++
+					cases[i] = Case{}
+					continue
+				}
+				p.is(nil, err)
+				p.must(v == item{int64(i), got[i]}, "received %v, not %d of %d", v, got[i], i)
+				got[i]++
+			}
+			p.must(got == [2]int64{300, 300}, "received %v", got)
+		}},
+		{both, 2, func(p *player) {
+			ch := p.ch
+			if p.n == 1 {
+				ch = p.open("other", both, WithCapacity(p.capacity))
+			}
+			for seq := range int64(300) {
+				p.is(nil, ch.Send(p.item(seq)))
+			}
+			p.is(nil, ch.Close())
+		}},
+	}},
+	{"two who select to send and to receive meet in pairs", []int{0}, nil, []part{
+		{both, 2, func(p *player) { // Each of one's meets one of the other's, so both do as many.
+			in, out := p.ch, p.open("other", both, WithCapacity(0))
+			if p.n == 1 {
+				in, out = out, in
+			}
+			var sent, got, v = 0, 0, item{}
+			for seq := range int64(1000) {
+				switch i, err := Select(forever, SendCase(out.Sender, p.item(seq)), RecvCase(in.Receiver, &v)); {
+				case err != nil:
+					p.is(nil, err)
+				case i == 0:
+					sent++
+				default:
+					p.must(v.From == 1-p.n && v.Seq == seq, "received %v, not %d of %d", v, seq, 1-p.n)
+					got++
+				}
+			}
+			p.must(sent+got == 1000, "%d and %d", sent, got)
 		}},
 	}},
 	{"there and back", []int{0, 1}, nil, []part{

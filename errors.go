@@ -38,6 +38,8 @@ var (
 	ErrFull error = &sentinel{text: "channel is full"}
 	// ErrEmpty is returned by TryRecv when it would have to wait.
 	ErrEmpty error = &sentinel{text: "channel is empty"}
+	// ErrWouldBlock is returned by TrySelect when no case is ready: the default branch.
+	ErrWouldBlock error = &sentinel{text: "no case is ready; go on with something else, or use Select to wait"}
 )
 
 // Opening.

@@ -128,3 +128,75 @@ func ExampleTypeError() {
 	// Output:
 	// shmchan: channel "orders": type shmchan_test.Order cannot cross between processes: Order.Note is a string; use a fixed-size array such as [32]byte and a length
 }
+
+// One goroutine serves two channels of different types, whichever has something.
+func ExampleSelect() {
+	dir, cleanup := tempDir()
+	defer cleanup()
+	ticks, err := shmchan.Open[Tick]("ticks", dir)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	quit, err := shmchan.Open[struct{}]("quit", dir, shmchan.WithCapacity(0))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _, _ = ticks.Detach(), quit.Detach() }()
+
+	received := make(chan bool)
+	go func() { // Another program.
+		_ = ticks.Send(Tick{Sym: [8]byte{'A', 'C', 'M', 'E'}, Px: 99.5, Qty: 100})
+		<-received
+		_ = quit.Send(struct{}{})
+	}()
+
+	var t Tick // Before the loop: RecvCase has it escape.
+	for {
+		i, err := shmchan.Select(context.Background(),
+			shmchan.RecvCase(ticks.Receiver, &t),
+			shmchan.RecvCase(quit.Receiver, nil))
+		if err != nil {
+			fmt.Println(i, err)
+			return
+		}
+		switch i {
+		case 0:
+			fmt.Printf("%s %.1f x %d\n", t.Sym[:4], t.Px, t.Qty)
+			received <- true
+		case 1:
+			fmt.Println("quit")
+			return
+		}
+	}
+	// Output:
+	// ACME 99.5 x 100
+	// quit
+}
+
+// TrySelect is a select with a default branch.
+func ExampleTrySelect() {
+	dir, cleanup := tempDir()
+	defer cleanup()
+	ch, err := shmchan.Open[int64]("numbers", dir, shmchan.WithCapacity(1))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = ch.Detach() }()
+
+	var n int64
+	for range 2 {
+		switch i, err := shmchan.TrySelect(shmchan.RecvCase(ch.Receiver, &n)); {
+		case i == 0 && err == nil:
+			fmt.Println("received", n)
+		case errors.Is(err, shmchan.ErrWouldBlock):
+			fmt.Println("nothing there")
+			_ = ch.Send(42)
+		}
+	}
+	// Output:
+	// nothing there
+	// received 42
+}

@@ -76,9 +76,9 @@ func (h *handle) breakUp() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range []*side{&h.send, &h.recv} {
-		for _, l := range []*waitList{&s.queue, &s.posters} {
+		for _, l := range []*waitList{&s.queue, &s.posters, &s.watchers} {
 			for w := l.pop(); w != nil; w = l.pop() {
-				w.ch <- struct{}{}
+				w.wake()
 			}
 		}
 		if p := s.disarm(); p != nil {

@@ -58,7 +58,7 @@ type handle struct {
 	released  bool          // guarded by life
 	watched   atomic.Bool
 	rvMu      sync.Mutex // guards rvCount
-	rvCount   int        // goroutines that wait to receive from a rendezvous
+	rvCount   [3]int     // goroutines for whom a bit of our rendezvous flag is up, see rendezvous.go
 
 	bellMu sync.Mutex // guards bells
 	bells  map[int]ringer

@@ -7,8 +7,9 @@ package shmchan
 //     is written only while that participant holds the slot as WRITING.
 //   - Only its poster takes an offer back, by CAS from FULL. While somebody reads it
 //     the poster waits for the outcome.
-//   - rv[i] is 1 while goroutines of participant i wait to receive, also while they
-//     spin. A receiver takes itself off it before it frees the slot.
+//   - rv[i] says, by a bit each, whether goroutines of participant i wait to receive, also while they
+//     spin: in a Recv, which then takes what comes, or in a Select, which may take another case instead; or
+//     wait in a Select to send to a receiver. A Recv takes itself off before it frees the slot, a Select before it returns.
 //
 // TrySend goes ahead only if a receiver waits: it holds the slot as WRITING (so no
 // other TrySend counts on the same receiver), finds a flag up, publishes, and looks
@@ -16,31 +17,78 @@ package shmchan
 // taken back. A receiver that leaves takes its flag down and then looks at the slot
 // once more. Of these two pairs, publish then look at the flag, flag down then look
 // at the slot, one sees the other (both are sequentially consistent).
+//
+// A Select that receives promises nothing. A TrySend that has found only such a flag publishes and
+// waits until its value is taken, or that flag is down and it has taken the value back. The Select takes its flag down,
+// looks at the slot, and wakes the poster of what stands there.
+//
+// A Select that sends makes an offer as a Send does, but has only one that stands: see select.go. For the other
+// cases its bit is up, and whoever comes to receive rings all who have that bit up: again a pair, bit up
+// then look at the flags, flag up then look at the bits.
 
-import "context"
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// The bits of a rendezvous flag.
+const (
+	rvRecv   = 0 // somebody is in a Recv
+	rvSelect = 1 // in a Select that would receive
+	rvSender = 2 // in a Select that would send, were there a receiver
+
+	rvReceives = 1<<rvRecv | 1<<rvSelect
+)
 
 // rvEnter and rvLeave count a goroutine that waits to receive. A SendFD may wait for that: it is armed, and then looks
 // for receivers, we count, and then look for flags.
 func (h *handle) rvEnter() {
-	h.rvCountBy(1)
+	h.rvCountBy(rvRecv, 1)
 	if h.anyWaiting(sending) && h.readyFor(sending) { // Else the slot is somebody's, who wakes a sender when it is free.
 		h.wakeOne(sending)
 	}
+	h.rvCall()
 }
 
-func (h *handle) rvLeave() { h.rvCountBy(-1) }
+func (h *handle) rvLeave() { h.rvCountBy(rvRecv, -1) }
 
-func (h *handle) rvCountBy(n int) {
+func (h *handle) rvCountBy(bit, n int) {
 	h.rvMu.Lock()
 	defer h.rvMu.Unlock()
-	h.rvCount += n
-	h.rv[h.idx].Store(uint32(min(h.rvCount, 1)))
+	h.rvCount[bit] += n
+	up := uint32(0)
+	for i, n := range h.rvCount {
+		up |= uint32(min(n, 1)) << i
+	}
+	h.rv[h.idx].Store(up)
+}
+
+// rvCall wakes the Selects that would send, were there a receiver.
+func (h *handle) rvCall() {
+	for i := range h.rv {
+		switch {
+		case h.rv[i].Load()&(1<<rvSender) == 0:
+		case i == h.idx:
+			h.wakeWatchers()
+		default:
+			h.ring1(i, ringSender)
+		}
+	}
+}
+
+func (h *handle) wakeWatchers() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for w := h.send.watchers.pop(); w != nil; w = h.send.watchers.pop() {
+		w.wake()
+	}
 }
 
 // rvFind finds a live participant that waits to receive.
 func (h *handle) rvFind() (int, bool) {
 	for i := range h.rv {
-		if h.rv[i].Load() == 0 {
+		if h.rv[i].Load()&rvReceives == 0 {
 			continue
 		}
 		if i == h.idx {
@@ -151,11 +199,77 @@ func (h *handle) matchEnd(pos uint64, receiver int) error {
 	if err := h.sendQuietly(pos); err != nil {
 		return err
 	}
-	if h.rv[receiver].Load() == 0 && h.withdraw(pos) {
+	up := h.rv[receiver].Load()
+	if up&rvReceives == 0 && h.withdraw(pos) {
 		return h.errs.noReceiver
 	}
 	if !h.wakePeer(receiver, receiving) { // It has been rung already, or spins, or is stopped.
 		h.wakeOne(receiving)
 	}
+	if up&rvReceives == 1<<rvSelect {
+		h.wakeOne(receiving) // That one may be stopped.
+		return h.matchAwait(pos, receiver)
+	}
 	return nil
+}
+
+// matchPatience is how long a TrySend waits for the answer of a Select that may be stopped.
+const matchPatience = 100 * time.Millisecond
+
+var timers = sync.Pool{New: func() any { t := time.NewTimer(time.Hour); t.Stop(); return t }}
+
+// matchAwait waits until the offer at pos is taken, or the Select that it was for goes on without it.
+func (h *handle) matchAwait(pos uint64, receiver int) error {
+	s := &h.send
+	timer := timers.Get().(*time.Timer)
+	timer.Reset(matchPatience)
+	w := waiters.Get().(*waiter)
+	w.kind, w.pos = waitOutcome, pos // Also on a side that is detached meanwhile.
+	woken, late := false, false
+	defer func() {
+		timer.Stop()
+		timers.Put(timer)
+		waiters.Put(w)
+		h.passOn(s, woken)
+	}()
+	settled := func() bool {
+		now := h.slot(pos).Load()
+		return wordPos(now) != pos || wordState(now) == stFull && (h.rv[receiver].Load()&rvReceives == 0 || h.ctl.closed.Load() != 0 || s.detached.Load())
+	}
+	for {
+		now := h.slot(pos).Load()
+		switch {
+		case !h.wellFormed(now, pos), dist(wordPos(now), pos) < 0:
+			return h.corruptAt(pos)
+		case dist(wordPos(now), pos) > 0:
+			if raceEnabled {
+				h.race.own(pos, h.mask)
+			}
+			return nil
+		case wordState(now) == stFull && (late || settled()):
+			if h.withdraw(pos) {
+				if h.ctl.closed.Load() != 0 {
+					return h.errs.sendClosed
+				}
+				return h.errs.noReceiver
+			}
+			continue
+		case late: // Whoever has it in hand is slow. He has not given it back so far.
+			return nil
+		}
+		if h.spins && s.spinUntil(settled) {
+			continue
+		}
+		s.enqueue(w)
+		if settled() {
+			woken = s.dequeue(w) || woken
+			continue
+		}
+		select {
+		case <-w.ch:
+			woken = true
+		case <-timer.C:
+			late, woken = true, s.dequeue(w) || woken
+		}
+	}
 }

@@ -34,18 +34,19 @@ type side struct {
 	detached atomic.Bool
 	finished atomic.Bool
 
-	queue   waitList // guarded by h.mu
-	posters waitList // rendezvous senders whose value is in the slot; guarded by h.mu
-	poll    atomic.Pointer[poll]
-	goneCh  chan struct{}         // see chans.go; guarded by h.mu
-	isGone  bool                  // goneCh is closed; guarded by h.mu
-	noted   atomic.Bool           // somebody waits to be told that the channel is closed
-	failed  atomic.Pointer[error] // why a value of SendChan was lost
-	spins   atomic.Int32
-	tries   atomic.Int32
-	parks   atomic.Uint64
-	single  int // touched by the single role under the race detector
-	_       [64]byte
+	queue    waitList // guarded by h.mu
+	posters  waitList // rendezvous senders whose value is in the slot; guarded by h.mu
+	watchers waitList // Selects that would send, were there a receiver; guarded by h.mu
+	poll     atomic.Pointer[poll]
+	goneCh   chan struct{}         // see chans.go; guarded by h.mu
+	isGone   bool                  // goneCh is closed; guarded by h.mu
+	noted    atomic.Bool           // somebody waits to be told that the channel is closed
+	failed   atomic.Pointer[error] // why a value of SendChan was lost
+	spins    atomic.Int32
+	tries    atomic.Int32
+	parks    atomic.Uint64
+	single   int // touched by the single role under the race detector
+	_        [64]byte
 }
 
 // lane says whose calls go straight to their slots.

@@ -34,9 +34,10 @@ import (
 type waitKind int
 
 const (
-	waitTurn    waitKind = iota // a value, or space
-	waitTaken                   // that a rendezvous offer is taken
-	waitOutcome                 // the same, or that it may be taken back, which the poster wants
+	waitTurn     waitKind = iota // a value, or space
+	waitTaken                    // that a rendezvous offer is taken
+	waitOutcome                  // the same, or that it may be taken back, which the poster wants
+	waitReceiver                 // that somebody waits to receive from a rendezvous; no flag is up for it, see rendezvous.go
 )
 
 // What is rung.
@@ -55,6 +56,7 @@ type waiter struct {
 	list       *waitList
 	kind       waitKind
 	pos        uint64 // of the offer
+	shared     bool   // ch is that of several waiters, of a Select: one wake in it stands for all of theirs
 }
 
 // waitList is a queue of waiters, first in first out.
@@ -179,6 +181,10 @@ func (s *side) await(ctx context.Context, k waitKind, pos uint64) (woken bool, e
 
 // spin waits actively for as long as that has paid lately.
 func (s *side) spin(k waitKind, pos uint64) bool {
+	return s.spinUntil(func() bool { return s.h.ready(s.d, k, pos) })
+}
+
+func (s *side) spinUntil(ready func() bool) bool {
 	defer spinners.Add(-1)
 	if spinners.Add(1) > maxSpinners() {
 		return false
@@ -189,7 +195,7 @@ func (s *side) spin(k waitKind, pos uint64) bool {
 		budget = most
 	}
 	for i := range budget {
-		if s.h.ready(s.d, k, pos) {
+		if ready() {
 			s.spins.Store(min(most, max(budget, 2*i)))
 			return true
 		}
@@ -241,6 +247,9 @@ func (s *side) enqueue(w *waiter) bool {
 	if !s.queueUp(w) {
 		return false
 	}
+	if w.kind == waitReceiver {
+		return true
+	}
 	h.watchPeers()
 	if !h.watched.Load() {
 		h.watch()
@@ -255,9 +264,13 @@ func (s *side) queueUp(w *waiter) bool {
 	if s.detached.Load() && w.kind != waitOutcome || h.faults.broken.Load() {
 		return false
 	}
-	if w.kind == waitTurn {
+	switch w.kind {
+	case waitReceiver:
+		s.watchers.push(w)
+		return true
+	case waitTurn:
 		s.queue.push(w)
-	} else {
+	default:
 		s.posters.push(w)
 	}
 	s.tellPolls()
@@ -274,10 +287,15 @@ func (s *side) dequeue(w *waiter) (woken bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if w.list == nil {
-		<-w.ch
-		return true
+		if !w.shared {
+			<-w.ch
+		}
+		return w.kind != waitReceiver
 	}
 	w.list.remove(w)
+	if w.kind == waitReceiver {
+		return false
+	}
 	if s.armed() { // A wake that is on its way finds the descriptor, and is passed on.
 		s.tellPolls()
 		return false
@@ -291,6 +309,9 @@ func (s *side) dequeue(w *waiter) (woken bool) {
 func (h *handle) wakeLocal(s *side, all bool) (woke bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for w := s.watchers.pop(); w != nil; w = s.watchers.pop() {
+		w.wake()
+	}
 	if s.noneQueued() && !s.armed() {
 		return false
 	}
@@ -299,7 +320,7 @@ func (h *handle) wakeLocal(s *side, all bool) (woke bool) {
 	defer func() {     // Also if the memory is gone.
 		for w := chosen; w != nil; w = chosen {
 			w.next, chosen = nil, w.next
-			w.ch <- struct{}{}
+			w.wake()
 		}
 	}()
 	for w := s.posters.pop(); w != nil; w = s.posters.pop() {
@@ -328,6 +349,14 @@ func (s *side) fixFlag() {
 	} else {
 		h.setWaiting(s.d, h.idx)
 		h.fenceAll()
+	}
+}
+
+// wake wakes a waiter that was taken out of its queue. There is room, or a wake in it already.
+func (w *waiter) wake() {
+	select {
+	case w.ch <- struct{}{}:
+	default:
 	}
 }
 
@@ -379,6 +408,9 @@ func (h *handle) wakeAll() {
 				h.ring1(i, ringAll)
 			}
 		}
+	}
+	if h.rendezvous {
+		h.rvCall()
 	}
 }
 
