@@ -682,3 +682,48 @@ func (m *meter) report() {
 		b.ReportMetric(shift, "line-shift")
 	}
 }
+
+// Two Selects that find a case ready, beside Go's select; and a value there and back to one who waits in Select, on another handle.
+func BenchmarkSelect(b *testing.B) {
+	b.Run("ready", func(b *testing.B) {
+		ch, idle := openTest[int64](b, WithCapacity(1)), openTest[int64](b, WithCapacity(1))
+		var v int64
+		for b.Loop() {
+			_, _ = Select(forever, SendCase(ch.Sender, 1), RecvCase(idle.Receiver, &v))
+			_, _ = Select(forever, RecvCase(ch.Receiver, &v), RecvCase(idle.Receiver, &v))
+		}
+	})
+	b.Run("ready/go", func(b *testing.B) {
+		ch, idle := make(chan int64, 1), make(chan int64, 1)
+		for b.Loop() {
+			select {
+			case ch <- 1:
+			case <-idle:
+			}
+			select {
+			case <-ch:
+			case <-idle:
+			}
+		}
+	})
+	b.Run("thereandback", func(b *testing.B) {
+		x, y := openTest[int64](b, WithCapacity(1)), openTest[int64](b, WithCapacity(1))
+		x2, y2, idle := again(b, x), again(b, y), openTest[int64](b, WithCapacity(1))
+		go func() {
+			var v int64
+			for {
+				if _, err := Select(forever, RecvCase(x2.Receiver, &v), RecvCase(idle.Receiver, nil)); err != nil {
+					return
+				}
+				_ = y2.Send(v)
+			}
+		}()
+		var v int64
+		for b.Loop() {
+			_ = x.Send(1)
+			v, _ = y.Recv()
+		}
+		_ = v
+		_ = x.Close()
+	})
+}
