@@ -909,3 +909,34 @@ func TestSelectKills(t *testing.T) {
 		assert.LessOrEqual(t, unsaid, killed)
 	}
 }
+
+// Two TrySends to one Select at the same time: one of them has sent.
+func TestTwoTrySendsToOneSelect(t *testing.T) {
+	noBackstop(t)
+	var chs, others [2]*Chan[int64]
+	for i := range chs {
+		chs[i] = openTest[int64](t, WithCapacity(0), WithWait(Park))
+		others[i] = again(t, chs[i])
+	}
+	for range 300 {
+		var v int64
+		done := make(chan int)
+		parking(t, chs[0].Sender.h, func() {
+			i, err := Select(t.Context(), RecvCase(chs[0].Receiver, &v), RecvCase(chs[1].Receiver, &v))
+			assert.NoError(t, err)
+			done <- i
+		})
+		var sent [2]bool
+		var wg sync.WaitGroup
+		for i, ch := range others {
+			wg.Go(func() { sent[i] = ch.TrySend(1) == nil })
+		}
+		wg.Wait()
+		for !sent[0] && !sent[1] {
+			sent[0] = others[0].TrySend(1) == nil
+		}
+		i := <-done
+		require.True(t, sent[i])
+		require.False(t, sent[1-i], "sent, and nobody has received it")
+	}
+}
