@@ -10,7 +10,9 @@
  * VALUES how many values each sender sends.
  * TAKES: a receiver ends after so many, 0 for never.
  * CLOSE: handle 0 closes the channel, at any time.
- * CANCELS, ABORTS, BACKS, CRASHES: at most so many. */
+ * CANCELS, ABORTS, BACKS, CRASHES: at most so many.
+ * POLLERS: handles, as bits, whose descriptor for PD somebody polls, who then makes Try calls until one
+ * finds nothing; with LAZY he arms it and never looks. LOOKS: so many find nothing at most. */
 #ifndef C
 #define C 1
 #endif
@@ -45,7 +47,12 @@
 #define BACKS 0
 #endif
 
-#include "wake.inc"
+#ifndef HANDLES
+#define HANDLES 2
+#endif
+#ifndef PD
+#define PD RECEIVING
+#endif
 
 /* The ring, counted: FULL slots, and those that each handle writes and reads. */
 byte filled, writing[HANDLES], reading[HANDLES];
@@ -60,7 +67,9 @@ byte aborts, backs;
 #define INHAND (SUM(writing)+SUM(reading))
 #define SPACE (filled+INHAND < C)
 
-hidden byte woken, stuck; /* properties, see MUST */
+#include "wake.inc"
+
+hidden byte woken, stuck, polled, rest; /* properties, see MUST */
 
 #define S_BEGIN 1
 #define S_CLAIM 2
@@ -84,6 +93,7 @@ hidden byte woken, stuck; /* properties, see MUST */
 #define R_SEAL 23
 #define R_USE 24
 #define R_FREED 25
+#define ENQUEUE2 26
 #define ENDED 30
 #define ENDNOW 31
 
@@ -213,13 +223,39 @@ end:	do
 
 	/* await: enqueue puts the goroutine in the queue and the flag up */
 	:: d_step { pc == ENQUEUE && LIVE(h) && (mutex & BIT(h)) == 0 ->
-		QUEUE(h, d) = QUEUE(h, d) | BIT(g); SETFLAG(h, d);
+		QUEUE(h, d) = QUEUE(h, d) | BIT(g);
+#ifdef POLLERS
+		if
+		:: ARMED(h, d) ->
+			mutex = mutex | BIT(h); pc = ENQUEUE2;
+#ifdef M_LATEHINT
+			SETFLAG(h, d)
+#else
+			hints = hints & ~BIT(h)
+#endif
+		:: else -> SETFLAG(h, d); pc = READY1
+		fi
+		}
+	STEP(ENQUEUE2,
+#ifdef M_LATEHINT
+		hints = hints & ~BIT(h);
+#else
+		SETFLAG(h, d);
+#endif
+		mutex = mutex & ~BIT(h); pc = READY1
+#else
+		SETFLAG(h, d);
 #ifdef M_NOLOOK
 		pc = PARKED; atrest = atrest | BIT(g); parked[d] = parked[d] | BIT(g)
 #else
 		pc = READY1
 #endif
+#endif
+#ifdef POLLERS
+		)
+#else
 		}
+#endif
 	/* ready: canSend looks at closed, then at the slots; canRecv the other way round */
 	STEP(READY1,
 		if
@@ -239,7 +275,10 @@ end:	do
 		:: QUEUE(h, d) & BIT(g) ->
 			QUEUE(h, d) = QUEUE(h, d) & ~BIT(g);
 			if
-			:: QUEUE(h, d) == 0 ->
+#ifdef POLLERS
+			:: QUEUE(h, d) == 0 && ARMED(h, d) -> hints = hints | BIT(h)
+#endif
+			:: QUEUE(h, d) == 0 && !ARMED(h, d) ->
 #ifndef M_NOSWALLOW
 				spent = spent || !HASFLAG(h, d);
 #endif
@@ -279,6 +318,122 @@ end:	do
 	od
 }
 
+#ifdef POLLERS
+byte resting; /* handles whose poller waits for the descriptor */
+byte looks;
+
+#define P_TRY 1
+#define P_CLOSED 2
+#define P_SEAL 3
+#define P_DONE 4
+#define P_DONE2 5
+#define P_ARM 6
+#define P_HINT 7
+#define P_FLAG 8
+#define P_LOOK1 9
+#define P_LOOK2 10
+#define P_UNARM 11
+#define P_FIX 12
+#define P_WAIT 13
+#define P_PASS 14
+
+#ifdef M_POLLPASSES
+#define P_NOTHING P_PASS
+#else
+#define P_NOTHING P_ARM
+#endif
+#ifdef M_NOREARM
+#define P_READY P_WAIT
+#else
+#define P_READY P_ARM
+#endif
+#ifdef LAZY
+#define EAGER 0
+#else
+#define EAGER 1
+#endif
+
+/* One who polls the descriptor of handle h, and makes Try calls. */
+proctype poller(byte h) {
+	byte pc = P_ARM, i;
+	bit once;
+	WAKEVARS;
+
+end:	do
+	/* TryRecv, or TrySend */
+	STEP(P_TRY,
+		if
+		:: PD == RECEIVING && filled > 0 -> filled--; reading[h]++; pc = P_DONE
+		:: PD == RECEIVING && filled == 0 && sealed -> pc = 0
+		:: PD == RECEIVING && filled == 0 && !sealed && INHAND > 0 -> pc = P_NOTHING
+		:: PD == RECEIVING && filled == 0 && !sealed && INHAND == 0 -> pc = P_CLOSED
+		:: PD == SENDING && (closed || sealed || i == VALUES) -> pc = 0
+		:: PD == SENDING && !(closed || sealed || i == VALUES) && SPACE -> writing[h]++; i++; pc = P_DONE
+		:: else -> pc = P_NOTHING
+		fi)
+	STEP(P_CLOSED, pc = (closed -> P_SEAL : P_NOTHING))
+	STEP(P_SEAL,
+		if
+		:: filled+INHAND == 0 -> sealed = 1; WAKEALL(0)
+		:: else -> pc = P_TRY
+		fi)
+	STEP(P_DONE,
+		if
+		:: PD == RECEIVING -> reading[h]--; WAKEONE(SENDING, P_DONE2)
+		:: else -> writing[h]--; filled++; WAKEONE(RECEIVING, P_TRY)
+		fi)
+	STEP(P_DONE2,
+		if
+		:: closed -> WAKEONE(RECEIVING, P_TRY)
+		:: else -> pc = P_TRY
+		fi)
+	/* a mutant: who finds nothing wakes another */
+	STEP(P_PASS, WAKEONE(PD, P_ARM))
+	/* arm: drained and armed, the hint, the flag */
+	:: d_step { pc == P_ARM && LIVE(h) && (mutex & BIT(h)) == 0 ->
+#ifdef LOOKS
+		looks++; MUST(rest, looks <= LOOKS);
+#endif
+		if
+		:: ARMED(h, PD) || P_READY == P_WAIT && once -> level = (ARMED(h, PD) -> level : level & ~BIT(h)); pc = P_WAIT; resting = resting | BIT(h)
+		:: else -> once = 1; level = level & ~BIT(h); arm = arm | BIT(h); mutex = mutex | BIT(h); pc = P_HINT
+		fi }
+	STEP(P_HINT, hints = (QUEUE(h, PD) == 0 -> hints | BIT(h) : hints); pc = P_FLAG)
+	STEP(P_FLAG, SETFLAG(h, PD); mutex = mutex & ~BIT(h);
+#ifdef M_NOPOLLLOOK
+		pc = P_WAIT; resting = resting | BIT(h)
+#else
+		pc = P_LOOK1
+#endif
+		)
+	STEP(P_LOOK1,
+		if
+		:: PD == SENDING && closed || PD == RECEIVING && filled > 0 -> pc = P_UNARM
+		:: PD == RECEIVING && filled == 0 && INHAND > 0 -> pc = P_WAIT; resting = resting | BIT(h)
+		:: else -> pc = P_LOOK2
+		fi)
+	STEP(P_LOOK2,
+		if
+		:: PD == SENDING && (SPACE || sealed) || PD == RECEIVING && (closed || sealed) -> pc = P_UNARM
+		:: else -> pc = P_WAIT; resting = resting | BIT(h)
+		fi)
+	/* raisePoll */
+	:: d_step { pc == P_UNARM && LIVE(h) && (mutex & BIT(h)) == 0 ->
+		if
+		:: ARMED(h, PD) -> arm = arm & ~BIT(h); hints = hints & ~BIT(h); mutex = mutex | BIT(h); pc = P_FIX
+		:: else -> pc = P_WAIT; resting = resting | BIT(h)
+		fi }
+	STEP(P_FIX,
+		if
+		:: QUEUE(h, PD) == 0 -> CLEARFLAG(h, PD)
+		:: else -> SETFLAG(h, PD)
+		fi; level = level | BIT(h); mutex = mutex & ~BIT(h); pc = P_WAIT; resting = resting | BIT(h))
+	:: d_step { pc == P_WAIT && LIVE(h) && EAGER && (level & BIT(h)) -> resting = resting & ~BIT(h); pc = P_TRY }
+	WAKESTEPS
+	od
+}
+#endif
+
 #ifdef CLOSE
 /* Close: the flag, then wakeAll. By another goroutine of handle h. */
 proctype closer(byte h) {
@@ -316,6 +471,16 @@ end:	do
 #define NOLOOK true
 #else
 #define NOLOOK false
+#endif
+#ifdef M_POLLNOTLOOKEDAFTER
+#define ARMEDLOOK(h, d) 0
+#else
+#define ARMEDLOOK(h, d) ARMED(h, d)
+#endif
+#ifdef POLLERS
+#define QUIET quiet = 1
+#else
+#define QUIET skip
 #endif
 #define X_IDLE 0
 #define X_LOCK 1
@@ -384,7 +549,7 @@ end:	do
 	/* lookAfter: the flag first, then checkHolders, then the look */
 	:: d_step { pc == X_LOOK && LIVE(h) && (mutex & BIT(h)) == 0 -> holders = 0;
 		if
-		:: QUEUE(h, dd) == 0 || NOLOOK -> pc = X_NEXT
+		:: QUEUE(h, dd) == 0 && !ARMEDLOOK(h, dd) || NOLOOK -> pc = X_NEXT
 		:: else -> SETFLAG(h, dd); pc = X_HOLDERS
 		fi }
 	STEP(X_HOLDERS,
@@ -395,13 +560,13 @@ end:	do
 	STEP(X_READY1,
 		holders = 0;
 		if
-		:: dd == SENDING && closed || dd == RECEIVING && filled > 0 -> wd = dd; only = 1; ret = X_NEXT; pc = K_LOCAL
+		:: dd == SENDING && closed || dd == RECEIVING && filled > 0 -> wd = dd; only = 1; QUIET; ret = X_NEXT; pc = K_LOCAL
 		:: dd == RECEIVING && filled == 0 && INHAND > 0 -> pc = X_NEXT
 		:: else -> pc = X_READY2
 		fi)
 	STEP(X_READY2,
 		if
-		:: dd == SENDING && (SPACE || sealed) || dd == RECEIVING && (closed || sealed) -> wd = dd; only = 1; ret = X_NEXT; pc = K_LOCAL
+		:: dd == SENDING && (SPACE || sealed) || dd == RECEIVING && (closed || sealed) -> wd = dd; only = 1; QUIET; ret = X_NEXT; pc = K_LOCAL
 		:: else -> pc = X_NEXT
 		fi)
 	STEP(X_NEXT,
@@ -432,7 +597,11 @@ proctype final() {
 		od;
 		MUST(stuck, (atrest & live) == live);
 		MUST(woken, !((parked[RECEIVING] & live) && (filled > 0 || (closed || sealed) && INHAND == 0)));
-		MUST(woken, !((parked[SENDING] & live) && (SPACE || closed || sealed)))
+		MUST(woken, !((parked[SENDING] & live) && (SPACE || closed || sealed)));
+#ifdef POLLERS
+		MUST(polled, PD == SENDING || !((resting & ~level & ~dead) && (filled > 0 || (closed || sealed) && INHAND == 0)));
+		MUST(polled, PD == RECEIVING || !((resting & ~level & ~dead) && (SPACE || closed || sealed)))
+#endif
 	}
 }
 
@@ -467,6 +636,13 @@ init {
 #endif
 #ifdef CLOSE
 		run closer(0);
+#endif
+#ifdef POLLERS
+		if :: (POLLERS) & 1 -> run poller(0) :: else fi;
+		if :: (POLLERS) & 2 -> run poller(1) :: else fi;
+#if HANDLES > 2
+		if :: (POLLERS) & 4 -> run poller(2) :: else fi;
+#endif
 #endif
 		run final();
 		g = 0; k = 0
