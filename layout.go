@@ -39,7 +39,7 @@ import (
 
 // LayoutVersion is the version of the layout of a channel's file. Programs share a
 // channel only if theirs is the same.
-const LayoutVersion = 2
+const LayoutVersion = 3
 
 const (
 	layoutMagic   = "shmchan\x00"

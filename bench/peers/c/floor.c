@@ -229,8 +229,8 @@ INLINE void work(size_t words, size_t block, int by_memcpy)
 			work(8, block, by_memcpy);      \
 		else if (args.size == 1024)             \
 			work(128, block, by_memcpy);    \
-		else if (args.size == 65536)            \
-			work(8192, block, by_memcpy);   \
+		else if (args.size == 65528)            \
+			work(8191, block, by_memcpy);   \
 		else                                    \
 			die("no values of %" PRIu64 " bytes", args.size); \
 	} while (0)

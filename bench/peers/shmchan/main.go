@@ -23,8 +23,8 @@ func setup(a contract.Args) (func(*contract.Result) error, error) {
 		return open[[8]uint64](a)
 	case 1024:
 		return open[[128]uint64](a)
-	case 65536:
-		return open[[8192]uint64](a)
+	case 65528:
+		return open[[8191]uint64](a)
 	}
 	return nil, fmt.Errorf("no values of %d bytes", a.Size)
 }

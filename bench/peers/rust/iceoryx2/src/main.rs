@@ -131,7 +131,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         8 => run::<1>(&a),
         64 => run::<8>(&a),
         1024 => run::<128>(&a),
-        65536 => run::<8192>(&a),
+        65528 => run::<8191>(&a),
         _ => panic!("no values of {} bytes", a.size),
     }
 }
