@@ -38,6 +38,11 @@ template <size_t W> void run()
 	else
 		s.send(hello);
 	work<W>(s, s);
+	// The sender stays until all is received: of a socket whose other end is gone what is still in the kernel is dropped.
+	if (is(args.role, "recv"))
+		s.send(hello);
+	else
+		s.recv(hello);
 	zmq_close(s.s);
 	zmq_ctx_term(context); // Sends what is left.
 }
