@@ -201,6 +201,7 @@ func (s *side) spinUntil(ready func() bool) bool {
 		}
 		if i%64 == 63 {
 			runtime.Gosched()
+			yieldCPU() // Whom we wait for may be about to run on this one.
 		}
 		pause()
 	}
