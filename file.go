@@ -396,6 +396,15 @@ func makeBell(dir, path string, mode fs.FileMode) (*os.File, error) {
 	}
 }
 
+// shareGroup gives a doorbell the group of the channel's file, so that those who may write the one may ring the other:
+// its maker's own group may be another. Where that is not allowed, those who cannot ring leave the wake to the backstop.
+func shareGroup(file, bell *os.File) {
+	var want, has unix.Stat_t
+	if unix.Fstat(int(file.Fd()), &want) == nil && unix.Fstat(int(bell.Fd()), &has) == nil && want.Gid != has.Gid {
+		_ = unix.Fchown(int(bell.Fd()), -1, int(want.Gid))
+	}
+}
+
 // mapShared and unmap are replaced by tests that want to know who looks beyond the mapping.
 var mapShared = func(f *os.File, length uint64) ([]byte, error) {
 	if bits.UintSize == 32 && length > 1<<31-1 {

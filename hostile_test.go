@@ -9,8 +9,8 @@ package shmchan
 // between pages that nobody may touch), or returns a bool that is none; every error is one
 // that the documentation names, with the channel's name; what does not matter changes
 // nothing; and other channels, and later ones of the same name, work. What it does not show:
-// that a changed value or a forged word is noticed (they are not: there is no checksum).
-// Nor a file that is made shorter under a mapping: that is a signal from the system.
+// that a changed value or a forged word is noticed (without a checksum they are not: checksum_test.go).
+// Nor a file that is made shorter under a mapping: guard_test.go.
 
 import (
 	"errors"

@@ -500,6 +500,7 @@ func (h *handle) startBell() error {
 	if err != nil {
 		return err
 	}
+	shareGroup(h.file, bell)
 	h.bell, h.listening = bell, make(chan struct{})
 	go h.listen(bell)
 	return nil
