@@ -278,7 +278,7 @@ func traffic(senders, receivers int) []part {
 func init() {
 	// A process that plays one part after another.
 	roles["player"] = func(args []string) error {
-		backstopPeriod.Store(int64(time.Hour))
+		backstopAfter(time.Hour, time.Hour)
 		b, err := openBoard(nil, args[0])
 		if err != nil {
 			return err

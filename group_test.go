@@ -36,7 +36,7 @@ func init() {
 		if err := become(args[1:]); err != nil {
 			return err
 		}
-		backstopPeriod.Store(int64(time.Hour))
+		backstopAfter(time.Hour, time.Hour)
 		there, err := OpenReceiver[int64]("there", WithDir(args[0]), WithMode(0o660), WithWait(Park))
 		if errors.Is(err, fs.ErrPermission) {
 			fmt.Println("may not:", strings.Contains(err.Error(), `channel "there"`))

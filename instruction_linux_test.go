@@ -201,7 +201,7 @@ func init() {
 	// told to go, does the operation between marks, and says what came of it; and again.
 	roles["victim"] = func(args []string) error {
 		debug.SetGCPercent(-1)
-		backstopPeriod.Store(int64(time.Hour)) // A wake that is lost is not to be made good.
+		backstopAfter(time.Hour, time.Hour) // A wake that is lost is not to be made good.
 		return notLeader(func() error {
 			v := &victim{op: operationNamed(args[0]), single: args[1] == "true"}
 			for i := range v.batch {

@@ -61,10 +61,10 @@ func countCPUs(list string) (n int) {
 // time.Ticker does, for it wakes neither the runtime's monitor thread nor, as the read
 // never blocks and goes past the scheduler, makes it look after us.
 type timerTicker struct {
-	every time.Duration
-	f     *os.File
-	conn  syscall.RawConn
-	buf   [8]byte
+	f    *os.File
+	fd   int // of f
+	conn syscall.RawConn
+	buf  [8]byte
 }
 
 func newTicker(every time.Duration) ticker {
@@ -73,14 +73,20 @@ func newTicker(every time.Duration) ticker {
 		return goTicker{time.NewTicker(every)}
 	}
 	f := os.NewFile(uintptr(fd), "timerfd")
-	spec := unix.NsecToTimespec(int64(every))
-	err = unix.TimerfdSettime(fd, 0, &unix.ItimerSpec{Interval: spec, Value: spec}, nil)
-	conn, err2 := f.SyscallConn()
-	if err != nil || err2 != nil {
+	conn, err := f.SyscallConn()
+	if err != nil {
 		_ = f.Close()
 		return goTicker{time.NewTicker(every)}
 	}
-	return &timerTicker{every: every, f: f, conn: conn}
+	t := &timerTicker{f: f, fd: fd, conn: conn}
+	t.reset(every)
+	return t
+}
+
+// reset cannot fail: it is a timer, and the time is in range.
+func (t *timerTicker) reset(every time.Duration) {
+	spec := unix.NsecToTimespec(int64(every))
+	_ = unix.TimerfdSettime(t.fd, 0, &unix.ItimerSpec{Interval: spec, Value: spec}, nil)
 }
 
 func (t *timerTicker) wait() {
@@ -89,7 +95,7 @@ func (t *timerTicker) wait() {
 		return e == 0
 	})
 	if err != nil { // The poller would not have it.
-		time.Sleep(t.every)
+		time.Sleep(backstopBlind)
 	}
 }
 

@@ -272,7 +272,7 @@ func (h *handle) watchPeers() {
 		}
 		w.handles[h] = struct{}{}
 	}
-	h.blind.Store(blind)
+	h.setBlind(blind)
 }
 
 // unwatchPeers ends the watches that only h needed.
@@ -309,7 +309,7 @@ func (h *handle) clearProcess(pid int) {
 	defer h.peerMu.Unlock()
 	for i := range maxPeers {
 		if e := h.entry(i); isUsed(e.state.Load()) && int(int32(e.pid.Load())) == pid && !h.clearIfDead(i) {
-			h.blind.Store(true) // Its locks are still held, by a child say: look often.
+			h.setBlind(true) // Its locks are still held, by a child say: look often.
 		}
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -544,28 +543,6 @@ func (o *others) leave() {
 	o.must(broom.Close())
 	o.must(broom.Detach())
 	dirEmpty(o.t, o.dir)
-}
-
-// clock counts milliseconds in which the machine let this process run: the naps
-// of a goroutine. On a machine that is busy with others the clock on the wall would count
-// their time too; a wait that nobody ends costs as many naps as it has milliseconds.
-var clock atomic.Int64
-
-func startClock(t testing.TB) {
-	tick := time.NewTicker(time.Millisecond)
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case <-tick.C:
-				clock.Add(1)
-			case <-stop:
-				return
-			}
-		}
-	}()
-	t.Cleanup(func() { tick.Stop(); close(stop); <-stopped })
 }
 
 // slowest is the longest that the others took, by either clock.

@@ -22,7 +22,9 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -559,42 +561,73 @@ func (h *handle) listen(bell io.Reader) {
 // virtual machine costs some 100 µs of it whatever is done then.
 const (
 	backstopEvery = 200 * time.Millisecond
-	backstopBlind = 90 * time.Millisecond
+	backstopBlind = 90 * time.Millisecond // for handles of which some participants' deaths are not watched
 )
 
-// backstopPeriod is backstopEvery, but for tests that show that nobody depends on it.
-var backstopPeriod atomic.Int64
+// backstopPeriod and blindPeriod are these, but for tests that show that nobody depends on the backstop.
+var backstopPeriod, blindPeriod atomic.Int64
 
-func init() { backstopPeriod.Store(int64(backstopEvery)) }
+func init() { backstopAfter(backstopEvery, backstopBlind) }
+
+func backstopAfter(every, blind time.Duration) {
+	backstopPeriod.Store(int64(every))
+	blindPeriod.Store(int64(blind))
+}
 
 // watched are the handles with parked goroutines, looked after by one goroutine
-// of the process, which ends when there are none.
+// of the process, which ends when there are none. Its tick is never longer than one of them wants.
 var watched = struct {
 	sync.Mutex
 	handles map[*handle]struct{}
-	running bool
+	tick    ticker // of the goroutine, nil if there is none
+	period  time.Duration
 }{handles: map[*handle]struct{}{}}
 
 // ticker is what the platform gives to wake up every so often at little cost.
 type ticker interface {
 	wait()
+	reset(every time.Duration) // also while somebody waits
 	stop()
 }
 
 // goTicker is a ticker from Go's timers.
 type goTicker struct{ *time.Ticker }
 
-func (t goTicker) wait() { <-t.C }
-func (t goTicker) stop() { t.Stop() }
+func (t goTicker) wait()                     { <-t.C }
+func (t goTicker) reset(every time.Duration) { t.Reset(every) }
+func (t goTicker) stop()                     { t.Stop() }
 
 func (h *handle) watch() {
 	watched.Lock()
 	defer watched.Unlock()
 	h.watched.Store(true)
 	watched.handles[h] = struct{}{}
-	if !watched.running {
-		watched.running = true
-		go backstop()
+	if watched.tick == nil {
+		watched.period = h.period()
+		watched.tick = newTicker(watched.period)
+		go backstop(watched.tick)
+	} else {
+		h.hasten()
+	}
+}
+
+// hasten has the backstop, which may be asleep, come as often as h wants. The caller holds watched.
+func (h *handle) hasten() {
+	if want := h.period(); want < watched.period {
+		watched.period = want
+		watched.tick.reset(want)
+	}
+}
+
+// setBlind notes whether the deaths of some participants are not watched.
+func (h *handle) setBlind(blind bool) {
+	if h.blind.Swap(blind) || !blind {
+		return
+	}
+	watched.Lock()
+	defer watched.Unlock()
+	if _, ok := watched.handles[h]; ok && watched.tick != nil {
+		h.hasten()
 	}
 }
 
@@ -605,20 +638,37 @@ func (h *handle) unwatch() {
 	delete(watched.handles, h)
 }
 
-func backstop() {
-	period := time.Duration(backstopPeriod.Load())
-	tick := newTicker(period)
-	defer func() { tick.stop() }()
+// period is how often h wants to be looked after.
+func (h *handle) period() time.Duration {
+	if h.blind.Load() {
+		return time.Duration(blindPeriod.Load())
+	}
+	return time.Duration(backstopPeriod.Load())
+}
+
+// relax has the backstop come no more often than somebody wants.
+func relax() {
+	watched.Lock()
+	defer watched.Unlock()
+	want := time.Duration(backstopPeriod.Load())
+	for h := range watched.handles {
+		want = min(want, h.period())
+	}
+	if want != watched.period {
+		watched.period = want
+		watched.tick.reset(want)
+	}
+}
+
+func backstop(tick ticker) {
+	defer tick.stop()
 	var all []*handle
 	for {
 		tick.wait()
 		watched.Lock()
-		all = all[:0]
-		for h := range watched.handles {
-			all = append(all, h)
-		}
+		all = slices.AppendSeq(all[:0], maps.Keys(watched.handles))
 		if len(all) == 0 {
-			watched.running = false
+			watched.tick = nil
 			watched.Unlock()
 			return
 		}
@@ -633,25 +683,10 @@ func backstop() {
 				}
 			}
 		}
-		if want := periodFor(all); want != period {
-			tick.stop()
-			tick, period = newTicker(want), want
-		}
+		relax()
 		clear(all)
 	}
 }
-
-// periodFor is how often these handles want to be looked after.
-func periodFor(all []*handle) time.Duration {
-	period := time.Duration(backstopPeriod.Load())
-	for _, h := range all {
-		if h.blind.Load() {
-			period = min(period, backstopBlind)
-		}
-	}
-	return period
-}
-
 func (h *handle) anyQueued() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -25,17 +25,41 @@ func noBackstop(t testing.TB) {
 	idle := func() bool {
 		watched.Lock()
 		defer watched.Unlock()
-		return !watched.running
+		return watched.tick == nil
 	}
 	until(t, "the backstop of earlier tests has ended", idle)
-	backstopPeriod.Store(int64(time.Hour))
+	backstopAfter(time.Hour, time.Hour)
 	t.Cleanup(func() {
-		backstopPeriod.Store(int64(backstopEvery))
-		// The one that sleeps now is left to it; the next one is a new one.
+		backstopAfter(backstopEvery, backstopBlind)
 		watched.Lock()
 		defer watched.Unlock()
-		watched.running = false
+		if watched.tick != nil { // It sleeps for an hour.
+			watched.period = backstopBlind
+			watched.tick.reset(backstopBlind)
+		}
 	})
+}
+
+// clock counts milliseconds in which the machine let this process run: the naps
+// of a goroutine. On a machine that is busy with others the clock on the wall would count
+// their time too; a wait that nobody ends costs as many naps as it has milliseconds.
+var clock atomic.Int64
+
+func startClock(t testing.TB) {
+	tick := time.NewTicker(time.Millisecond)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-tick.C:
+				clock.Add(1)
+			case <-stop:
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() { tick.Stop(); close(stop); <-stopped })
 }
 
 func cpuTime() time.Duration {
@@ -749,5 +773,25 @@ func detachAgainstSingleRoles(t *testing.T) {
 		require.NoError(t, ch.Detach())
 		allBack(t, &wg)
 		require.True(t, h.released, "the last one out lets go")
+	}
+}
+
+// A ticker that is set anew while somebody waits for it comes at the new time, and so on.
+func TestTickerReset(t *testing.T) {
+	for _, tick := range []ticker{newTicker(time.Hour), goTicker{time.NewTicker(time.Hour)}} {
+		waiting, ticks := make(chan struct{}), make(chan struct{})
+		go func() {
+			close(waiting)
+			for range 3 {
+				tick.wait()
+				ticks <- struct{}{}
+			}
+		}()
+		<-waiting
+		tick.reset(time.Millisecond)
+		for range 3 {
+			<-ticks
+		}
+		tick.stop()
 	}
 }
