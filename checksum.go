@@ -42,28 +42,29 @@ func (h *handle) putSum(pos uint64) {
 func (r *Receiver[T]) takeChecked(pos uint64, v *T) error {
 	c := r.private()
 	defer r.copies.Put(c)
-	ok := r.copyOut(pos, c)
+	bad := r.copyOut(pos, c)
 	if err := r.h.recvEnd(pos); err != nil {
 		return err
 	}
-	if !ok {
-		return r.badBool(pos)
+	if bad != nil {
+		return bad
 	}
 	*v = *c
 	return nil
 }
 
-// copyOut copies the value at pos to memory that private has given. False, and a zero *v, if it is none.
-func (r *Receiver[T]) copyOut(pos uint64, v *T) bool {
-	if !r.h.checked {
-		return r.get(r.h.value(pos), v)
-	}
-	if !r.h.copyChecked(pos, unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))) {
+// copyOut copies the value at pos to memory that private has given. An error, and a zero *v, if it is none.
+func (r *Receiver[T]) copyOut(pos uint64, v *T) error {
+	h := r.h
+	if h.checked && !h.copyChecked(pos, unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))) {
 		var zero T
 		*v = zero
-		return false
+		return h.badSum(pos)
 	}
-	return r.valid(v)
+	if h.checked && r.valid(v) || !h.checked && r.get(h.value(pos), v) {
+		return nil
+	}
+	return r.badBool(pos)
 }
 
 // copyChecked copies the bytes of the value at pos to private memory, and says whether they have their sum.
@@ -82,6 +83,5 @@ func (r *Receiver[T]) private() *T {
 
 // badSum is the error for a value that does not have its sum.
 func (h *handle) badSum(pos uint64) error {
-	return corruptError(h.name, "the value at position %d, in slot %d of %d, does not match its checksum, or has a bool that is neither 0 nor 1; it was dropped",
-		pos, pos&h.mask, h.n)
+	return corruptError(h.name, "the value at position %d, in slot %d of %d, does not match its checksum; it was dropped", pos, pos&h.mask, h.n)
 }

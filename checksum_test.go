@@ -89,7 +89,7 @@ func TestEveryBitOfASlot(t *testing.T) {
 				*(*byte)(unsafe.Add(h.slots, uintptr(pos&h.mask)*h.stride+uintptr(bit/8))) ^= 1 << (bit % 8)
 				got, err := waysToReceive(ch)[how]()
 				require.ErrorIs(t, err, ErrCorrupt, "%s %s bit %d", kind, how, bit)
-				require.ErrorContains(t, err, fmt.Sprintf(`channel "test": shared memory is corrupt: the value at position %d, in slot %d of 4,`, pos, pos&h.mask))
+				require.ErrorContains(t, err, fmt.Sprintf(`channel "test": shared memory is corrupt: the value at position %d, in slot %d of 4, does not match its checksum`, pos, pos&h.mask))
 				require.Zero(t, got)
 				got, err = ch.Recv()
 				require.NoError(t, err, "%s %s bit %d: the next one is not affected", kind, how, bit)
@@ -133,6 +133,56 @@ func TestChecksumOfAnotherPlace(t *testing.T) {
 	copy(bytesAt(4), old)
 	require.Equal(t, uint64(3), must[uint64](t)(ch.Recv()))
 	require.ErrorContains(t, second(ch.Recv()), "position 4, in slot 0")
+}
+
+// A bool that is none, with a sum that fits, is said to be that, by every way to receive.
+func TestChecksumOfABool(t *testing.T) {
+	for how := range waysToReceive(&Chan[padded]{&Sender[padded]{}, &Receiver[padded]{}}) {
+		ch := openTest[padded](t, WithCapacity(2), WithChecksum())
+		require.NoError(t, ch.Send(padded{A: 1}))
+		require.NoError(t, ch.Send(padded{A: 2}))
+		*(*byte)(unsafe.Add(ch.Sender.h.value(0), unsafe.Offsetof(padded{}.D))) = 2
+		ch.Sender.h.putSum(0)
+		got, err := waysToReceive(ch)[how]()
+		require.ErrorIs(t, err, ErrCorrupt, how)
+		require.ErrorContains(t, err, "position 0 has a bool that is neither 0 nor 1", how)
+		require.Zero(t, got)
+		require.Equal(t, padded{A: 2}, must[padded](t)(ch.Recv()))
+	}
+}
+
+// RecvBatch stops at the damaged value: those before it have come, those behind it come next.
+func TestChecksumInABatch(t *testing.T) {
+	for _, bad := range []uint64{0, 1, 2} {
+		ch := openTest[uint64](t, WithCapacity(4), WithChecksum())
+		require.Equal(t, 4, must[int](t)(ch.SendBatch(forever, []uint64{10, 11, 12, 13})))
+		*(*uint64)(ch.Sender.h.value(bad)) ^= 1 << 40
+		buf := make([]uint64, 4)
+		n, err := ch.RecvBatch(forever, buf)
+		require.ErrorIs(t, err, ErrCorrupt)
+		require.ErrorContains(t, err, fmt.Sprintf("position %d, in slot %d of 4, does not match its checksum", bad, bad))
+		require.Equal(t, []uint64{10, 11, 12}[:bad], buf[:n:n])
+		n, err = ch.RecvBatch(forever, buf)
+		require.NoError(t, err)
+		require.Equal(t, []uint64{11, 12, 13}[bad:], buf[:n])
+	}
+}
+
+// The same of a rendezvous, whose sender has done its part.
+func TestChecksumOfARendezvous(t *testing.T) {
+	ch := openTest[uint64](t, WithCapacity(0), WithChecksum())
+	for bit := range 64 {
+		sent := make(chan error)
+		go func() { sent <- ch.Send(5) }()
+		require.Equal(t, uint64(5), must[uint64](t)(ch.Recv()))
+		require.NoError(t, <-sent)
+		go func() { sent <- ch.Send(6) }()
+		h := ch.Sender.h
+		until(t, "it is offered", func() bool { return h.canRecv(h.recvFrom()) })
+		*(*uint64)(h.value(h.recvFrom())) ^= 1 << bit
+		require.ErrorIs(t, second(ch.Recv()), ErrCorrupt)
+		require.NoError(t, <-sent)
+	}
 }
 
 // A value that was given back, or left by one who died, still has its sum; and what use does to its copy does not matter.

@@ -228,25 +228,36 @@ func FuzzValue(f *testing.F) {
 	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 1, 0, 1, 0, 9, 9, 9, 9})
 	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 1, 0, 9, 9, 9, 9})
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		ch := openTest[fuzzed](t, WithCapacity(2))
-		require.NoError(t, ch.Send(fuzzed{}))
-		require.NoError(t, ch.Send(fuzzed{A: 77}))
-		bytes := unsafe.Slice((*byte)(ch.Sender.h.value(0)), unsafe.Sizeof(fuzzed{}))
-		copy(bytes, raw)
-		bad := bytes[8] > 1 || bytes[9] > 1 || bytes[10] > 1
-		v, err := ch.Recv()
-		if bad {
-			require.ErrorIs(t, err, ErrCorrupt)
-			require.Equal(t, fuzzed{}, v)
-		} else {
-			require.NoError(t, err)
-			require.Equal(t, binary.NativeEndian.Uint64(bytes), v.A)
-			require.Equal(t, bytes[9] == 1, v.Ok[1])
-		}
-		v, err = ch.Recv()
-		require.NoError(t, err, "the next one is not affected")
-		require.Equal(t, uint64(77), v.A)
+		fuzzValue(t, raw, false)
+		fuzzValue(t, raw, true)
 	})
+}
+
+func fuzzValue(t *testing.T, raw []byte, checksum bool) {
+	opts := []Option{WithCapacity(2)}
+	if checksum {
+		opts = append(opts, WithChecksum())
+	}
+	ch := openTest[fuzzed](t, opts...)
+	require.NoError(t, ch.Send(fuzzed{}))
+	require.NoError(t, ch.Send(fuzzed{A: 77}))
+	bytes := unsafe.Slice((*byte)(ch.Sender.h.value(0)), unsafe.Sizeof(fuzzed{}))
+	was := slices.Clone(bytes)
+	copy(bytes, raw)
+	damaged := checksum && !slices.Equal(was, bytes)
+	bad := damaged || bytes[8] > 1 || bytes[9] > 1 || bytes[10] > 1
+	v, err := ch.Recv()
+	if bad {
+		require.ErrorIs(t, err, ErrCorrupt)
+		require.Equal(t, fuzzed{}, v)
+	} else {
+		require.NoError(t, err)
+		require.Equal(t, binary.NativeEndian.Uint64(bytes), v.A)
+		require.Equal(t, bytes[9] == 1, v.Ok[1])
+	}
+	v, err = ch.Recv()
+	require.NoError(t, err, "the next one is not affected")
+	require.Equal(t, uint64(77), v.A)
 }
 
 // FuzzHeader opens a file with any header and a fitting checksum, which no accident

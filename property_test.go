@@ -74,6 +74,9 @@ func againstAGoChannel(t *rapid.T, dir string) {
 	start := uint64(1<<posBits) - rapid.Uint64Range(0, 30).Draw(t, "positions before wraparound")
 	single := rapid.SampledFrom([]string{"many", "single sender", "single receiver", "single"}).Draw(t, "roles")
 	opts := append([]Option{WithDir(dir), WithCapacity(capacity), withStart(start)}, kinds[single]...)
+	if rapid.Bool().Draw(t, "checksums") {
+		opts = append(opts, WithChecksum())
+	}
 	ch, err := Open[wide]("model", opts...)
 	require.NoError(t, err)
 	handles := []*Chan[wide]{ch}

@@ -537,9 +537,6 @@ func (r *Receiver[T]) take(pos uint64, v *T) error {
 }
 
 func (r *Receiver[T]) badBool(pos uint64) error {
-	if r.h.checked {
-		return r.h.badSum(pos)
-	}
 	return corruptError(r.h.name, "the value at position %d has a bool that is neither 0 nor 1; it was dropped", pos)
 }
 
@@ -804,9 +801,9 @@ func (r *Receiver[T]) show(pos uint64, use func(v *T) error, used *bool) error {
 	if len(r.bools) != 0 || r.h.checked {
 		v = r.private()
 		defer r.copies.Put(v)
-		if !r.copyOut(pos, v) {
+		if bad := r.copyOut(pos, v); bad != nil {
 			*used = true
-			return r.badBool(pos)
+			return bad
 		}
 	}
 	if err := use(v); err != nil {
