@@ -168,6 +168,15 @@ func TestChecksumInABatch(t *testing.T) {
 	}
 }
 
+// RecvFunc checks a value without bools too.
+func TestChecksumInPlace(t *testing.T) {
+	ch := openTest[uint64](t, WithChecksum())
+	require.NoError(t, ch.Send(5))
+	*(*uint64)(ch.Sender.h.value(0)) ^= 1
+	require.ErrorIs(t, ch.RecvFunc(forever, func(*uint64) error { t.Error("it is none"); return nil }), ErrCorrupt)
+	require.Zero(t, ch.Len())
+}
+
 // The same of a rendezvous, whose sender has done its part.
 func TestChecksumOfARendezvous(t *testing.T) {
 	ch := openTest[uint64](t, WithCapacity(0), WithChecksum())
