@@ -87,6 +87,13 @@ func (s *side) desertedNow() bool {
 	return h.rendezvous || !h.readyFor(sending)
 }
 
+func (s *side) disconnected() error {
+	if s.d == sending {
+		return s.h.errs.sendDisconnected
+	}
+	return s.h.errs.recvDisconnected
+}
+
 // tellDeserted wakes all if a dead one, whose entry was s, was the last of a role.
 func (h *handle) tellDeserted(s uint64) {
 	missing := s & (peerSends | peerReceives)

@@ -218,7 +218,12 @@ func (r *Receiver[T]) guardedReceive(ctx context.Context) (v T, err error) {
 }
 
 //go:noinline
-func (r *Receiver[T]) guardedTry() (v T, err error) { return r.guardedTake(r.h.tryRecvBegin) }
+func (r *Receiver[T]) guardedTry() (v T, err error) {
+	return r.guardedTake(func() (uint64, error) {
+		pos, err := r.h.tryRecvBegin()
+		return pos, r.h.recv.refused(err)
+	})
+}
 
 func (r *Receiver[T]) guardedTake(begin func() (uint64, error)) (v T, err error) {
 	h := r.h

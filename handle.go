@@ -548,7 +548,7 @@ func (h *handle) recvWait(ctx context.Context, pos uint64, v verdict) (uint64, e
 	var err error
 	waits := false // a TrySend may count on us
 	if h.rendezvous && v == blocked {
-		h.rvEnter()
+		h.rvEnter(rvRecv)
 		defer func() { // Before the slot is freed.
 			if waits {
 				h.rvLeave()

@@ -131,10 +131,7 @@ func (s *side) refused(err error) error {
 		return err
 	}
 	if h.opts.disconnect && s.desertedNow() {
-		if s.d == sending {
-			return h.errs.sendDisconnected
-		}
-		return h.errs.recvDisconnected
+		return s.disconnected()
 	}
 	if p := s.poll.Load(); p != nil && !p.armed.Load() {
 		s.arm(p)

@@ -41,10 +41,10 @@ const (
 	rvReceives = 1<<rvRecv | 1<<rvSelect
 )
 
-// rvEnter and rvLeave count a goroutine that waits to receive. A SendFD may wait for that: it is armed, and then looks
+// rvEnter and rvLeave count a goroutine that waits to receive, by its bit. A SendFD may wait for that: it is armed, and then looks
 // for receivers, we count, and then look for flags.
-func (h *handle) rvEnter() {
-	h.rvCountBy(rvRecv, 1)
+func (h *handle) rvEnter(bit int) {
+	h.rvCountBy(bit, 1)
 	if h.anyWaiting(sending) && h.readyFor(sending) { // Else the slot is somebody's, who wakes a sender when it is free.
 		h.wakeOne(sending)
 	}
@@ -229,38 +229,43 @@ func (h *handle) matchAwait(pos uint64, receiver int) error {
 	defer func() {
 		timer.Stop()
 		timers.Put(timer)
-		waiters.Put(w)
-		h.passOn(s, woken)
 	}()
 	settled := func() bool {
 		now := h.slot(pos).Load()
 		return wordPos(now) != pos || wordState(now) == stFull && (h.rv[receiver].Load()&rvReceives == 0 || h.ctl.closed.Load() != 0 || s.detached.Load())
 	}
+	leave := func(err error) error { // Not after a fault, which may have left w in its queue.
+		waiters.Put(w)
+		h.passOn(s, woken)
+		return err
+	}
 	for {
 		now := h.slot(pos).Load()
 		switch {
 		case !h.wellFormed(now, pos), dist(wordPos(now), pos) < 0:
-			return h.corruptAt(pos)
+			return leave(h.corruptAt(pos))
 		case dist(wordPos(now), pos) > 0:
 			if raceEnabled {
 				h.race.own(pos, h.mask)
 			}
-			return nil
+			return leave(nil)
 		case wordState(now) == stFull && (late || settled()):
 			if h.withdraw(pos) {
 				if h.ctl.closed.Load() != 0 {
-					return h.errs.sendClosed
+					return leave(h.errs.sendClosed)
 				}
-				return h.errs.noReceiver
+				return leave(h.errs.noReceiver)
 			}
 			continue
 		case late: // Whoever has it in hand is slow. He has not given it back so far.
-			return nil
+			return leave(nil)
 		}
 		if h.spins && s.spinUntil(settled) {
 			continue
 		}
-		s.enqueue(w)
+		if !s.enqueue(w) {
+			return leave(s.whyGone())
+		}
 		if settled() {
 			woken = s.dequeue(w) || woken
 			continue

@@ -8,6 +8,8 @@ package shmchan
 //   - A Select has one waiter in the queue of each case, all with one wake. After a wake it takes all of them out, and
 //     a wake that was spent on a case that does not run is passed on.
 //   - It waits for nothing but the outcome of its own offer without an eye on all of its cases.
+//   - With the fault guard: what is to be undone on a case is noted before another handle's memory is touched.
+//     If memory is gone, wherever that is found, the rest is undone from these notes.
 //
 // Rendezvous. A receive takes an offer that stands, by CAS as ever: that is the moment at which it runs. Of the sends at most one
 // has its offer in its slot. If there is just one, that offer stands while the Select waits. If there are several, or a
@@ -25,6 +27,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 	"unsafe"
@@ -53,11 +56,15 @@ func (s *Sender[T]) putCase(pos uint64, v unsafe.Pointer) { s.putOld(s.h.value(p
 func (*Sender[T]) takeCase(uint64, unsafe.Pointer) error  { return nil }
 func (*Receiver[T]) putCase(uint64, unsafe.Pointer)       {}
 func (r *Receiver[T]) takeCase(p uint64, v unsafe.Pointer) error {
-	if v == nil {
-		var unwanted T
-		return r.take(p, &unwanted)
+	if v != nil && r.plain == nil {
+		return r.take(p, (*T)(v))
 	}
-	return r.take(p, (*T)(v))
+	var got T // Not wanted; or a fault may come half way.
+	err := r.take(p, &got)
+	if v != nil && !r.h.faults.broken.Load() {
+		*(*T)(v) = got
+	}
+	return err
 }
 
 // RecvCase is a receive from r into *into, which is written only if this case runs; nil
@@ -105,25 +112,13 @@ func Select(ctx context.Context, cases ...Case) (int, error) {
 			return -1, err
 		}
 	}
-	s := newSelection(cases)
-	i, err := s.tryAll()
-	if i < 0 {
-		i, err = s.await(ctx)
-	}
-	s.end()
-	return i, err
+	return newSelection(cases).run(ctx, true)
 }
 
 // TrySelect runs one of the cases that are ready, each of them as likely, and returns its index, as Select does. If none is, it
-// returns -1 and ErrWouldBlock. The cases are looked at one after another: each was not ready at some moment of the call.
+// returns -1 and ErrWouldBlock, as each case's own Try call would, also for a descriptor. The cases are looked at one after another: each was not ready at some moment of the call.
 func TrySelect(cases ...Case) (int, error) {
-	s := newSelection(cases)
-	i, err := s.tryAll()
-	s.end()
-	if i < 0 {
-		return -1, ErrWouldBlock
-	}
-	return i, err
+	return newSelection(cases).run(forever, false)
 }
 
 // selected is a case in a Select under way.
@@ -137,6 +132,7 @@ type selected struct {
 	crosses bool   // one of a channel that another case receives from
 	queued  bool   // w is, or was, in a queue
 	woken   bool   // a wake was spent on it
+	holds   bool   // pos is in our hands, READING
 	pos     uint64 // of its offer
 }
 
@@ -151,6 +147,8 @@ type selection struct {
 	timer  *time.Timer
 	spins  bool
 	always bool // it never parks
+	guards bool // a handle has the fault guard
+	broken int  // the case at which memory was found to be gone, -1 for none
 }
 
 var selections = sync.Pool{New: func() any {
@@ -164,7 +162,7 @@ func newSelection(cases []Case) *selection {
 	if s.cases = s.few[:0]; len(cases) > len(s.few) {
 		s.cases = make([]selected, 0, len(cases))
 	}
-	s.offer, s.sends, s.tired, s.spins, s.always = -1, 0, false, true, false
+	s.offer, s.sends, s.tired, s.spins, s.always, s.guards, s.broken = -1, 0, false, true, false, false, -1
 	s.cases = s.cases[:len(cases)]
 	for i := range cases {
 		c := &s.cases[i]
@@ -173,9 +171,12 @@ func newSelection(cases []Case) *selection {
 		if c.h == nil {
 			continue
 		}
-		c.begun = c.side().begin()
+		if c.begun = c.side().begin(); c.begun && c.h.opts.faultGuard {
+			c.h.checkSize(checkEvery)
+		}
 		s.spins = s.spins && c.h.spins
 		s.always = s.always || c.h.opts.wait == Spin
+		s.guards = s.guards || c.h.opts.faultGuard
 		if c.offers() {
 			s.sends++
 		}
@@ -196,24 +197,119 @@ func (c *selected) value() unsafe.Pointer {
 	return unsafe.Pointer(&c.near)
 }
 
-// end leaves all sides, with no offer standing.
-func (s *selection) end() {
+// run is Select, or TrySelect.
+func (s *selection) run(ctx context.Context, waits bool) (i int, err error) {
+	if s.guards {
+		i, err = s.runGuarded(ctx, waits)
+	} else {
+		i, err = s.choose(ctx, waits)
+		s.leave()
+	}
+	clear(s.cases)
+	s.cases = nil
+	selections.Put(s)
+	return i, err
+}
+
+func (s *selection) choose(ctx context.Context, waits bool) (int, error) {
+	if i, err := s.tryAll(); i >= 0 {
+		return i, err
+	}
+	if waits {
+		s.countIn()
+		return s.await(ctx, nil)
+	}
+	for i := range s.cases {
+		if c := &s.cases[i]; c.h != nil {
+			if err := c.side().refused(c.none()); err != c.none() { //nolint:errorlint // The very one.
+				return i, err
+			}
+		}
+	}
+	return -1, ErrWouldBlock
+}
+
+// none is what a Try call that finds nothing says.
+func (c *selected) none() error {
+	if c.d == sending {
+		return c.h.errs.full
+	}
+	return c.h.errs.empty
+}
+
+// leave leaves all sides, with no offer standing. After a fault it goes on where it was.
+func (s *selection) leave() {
 	for i := range s.cases {
 		c := &s.cases[i]
 		if c.counted {
 			c.uncount()
 		}
-		if c.woken {
-			c.h.passOn(c.side(), true)
-		}
+		c.passOn()
 		if c.begun {
+			c.begun = false
 			c.side().end()
 		}
-		*c = selected{}
 	}
-	s.cases = nil
-	selections.Put(s)
 }
+
+// runGuarded is choose and leave if a handle has the fault guard.
+func (s *selection) runGuarded(ctx context.Context, waits bool) (i int, err error) {
+	for again := s.caught(func() { i, err = s.choose(ctx, waits) }); again; {
+		again = s.caught(func() { i, err = s.undo() })
+	}
+	for k := range s.cases { // Those who saw only zeros, perhaps.
+		if c := &s.cases[k]; i < 0 && err == ErrWouldBlock && c.isBroken() { //nolint:errorlint // The very one.
+			i = k
+		}
+	}
+	if i >= 0 && s.cases[i].isBroken() {
+		err = s.cases[i].side().whyGone()
+	}
+	for s.caught(s.leave) {
+	}
+	return i, err
+}
+
+// caught is handle.caught for all handles with the guard. Their cases are in hand, so that the memory is theirs.
+func (s *selection) caught(f func()) (fault bool) {
+	defer s.catch(debug.SetPanicOnFault(true), &fault)
+	f()
+	return false
+}
+
+func (s *selection) catch(was bool, fault *bool) {
+	p := recover()
+	for i := range s.cases {
+		if c := &s.cases[i]; p != nil && c.begun && c.h.opts.faultGuard && c.h.isFault(p) {
+			c.h.breakUp()
+			p, *fault, s.broken = nil, true, i
+		}
+	}
+	debug.SetPanicOnFault(was)
+	if p != nil {
+		panic(p)
+	}
+}
+
+// undo undoes after a fault what was done on the other cases, unless one has run.
+func (s *selection) undo() (int, error) {
+	s.dequeue()
+	for i := range s.cases {
+		if c := &s.cases[i]; c.holds {
+			c.holds = false
+			if !c.isBroken() {
+				c.h.recvAbort(c.pos)
+			}
+		}
+	}
+	i, err := s.await(forever, s.cases[s.broken].h.errs.broken)
+	if i < 0 {
+		i = s.broken
+	}
+	return i, err
+}
+
+func (c *selected) isBroken() bool { return c.h != nil && c.h.faults.broken.Load() }
 
 // count puts the bit of a rendezvous case up, and uncount takes it down.
 func (c *selected) count() {
@@ -222,8 +318,7 @@ func (c *selected) count() {
 		c.h.rvCountBy(rvSender, 1)
 		return
 	}
-	c.h.rvCountBy(rvSelect, 1)
-	c.h.rvCall()
+	c.h.rvEnter(rvSelect)
 }
 
 func (c *selected) uncount() {
@@ -255,6 +350,9 @@ func (s *selection) tryAll() (int, error) {
 			if ran, err := c.try(); ran {
 				return i, err
 			}
+			if c.h.opts.disconnect && c.side().desertedNow() {
+				return i, c.side().disconnected()
+			}
 		}
 	}
 	return -1, nil
@@ -266,6 +364,8 @@ func (c *selected) try() (ran bool, err error) {
 	switch {
 	case !c.begun || c.side().detached.Load():
 		return true, h.errs.detached
+	case c.isBroken():
+		return true, h.errs.broken
 	case c.d == receiving:
 		pos, err := h.tryRecvBegin()
 		if err == nil {
@@ -288,16 +388,14 @@ func (c *selected) try() (ran bool, err error) {
 	return err != h.errs.full, err //nolint:errorlint // The very one.
 }
 
-// await waits for a case to run.
-func (s *selection) await(ctx context.Context) (int, error) {
-	s.countIn()
-	var why error // why to end without a case
+// await waits for a case to run. Why: why to end without a case.
+func (s *selection) await(ctx context.Context, why error) (int, error) {
 	for {
 		reading := false
 		if s.offer >= 0 {
 			c := &s.cases[s.offer]
 			taken, inHand, err := c.offered()
-			if taken || err != nil {
+			if taken || err != nil || c.isBroken() {
 				i := s.offer
 				s.offer = -1
 				return i, err
@@ -416,6 +514,8 @@ func (s *selection) tryEach() (i int, again bool, err error) {
 		switch {
 		case c.side().detached.Load():
 			return i, false, c.h.errs.detached
+		case c.isBroken():
+			return i, false, c.h.errs.broken
 		case c.offers() && c.h.ctl.closed.Load() != 0:
 			return i, false, c.h.errs.sendClosed
 		case !c.offers():
@@ -424,10 +524,7 @@ func (s *selection) tryEach() (i int, again bool, err error) {
 			}
 		}
 		if gone {
-			if c.d == sending {
-				return i, false, c.h.errs.sendDisconnected
-			}
-			return i, false, c.h.errs.recvDisconnected
+			return i, false, c.side().disconnected()
 		}
 	}
 	return -1, false, nil
@@ -448,21 +545,24 @@ func (s *selection) exchange(c *selected) bool {
 		if v != claimed {
 			return false
 		}
-		if c.pos = pos; s.withdraw() {
+		if c.pos, c.holds = pos, true; s.withdraw() {
 			return true
 		}
+		c.holds = false
 		c.h.recvAbort(pos)
 		return false
 	}
 	if !own.h.slot(own.pos).CompareAndSwap(word(own.pos, own.h.full, stFull), word(own.pos, own.h.me, stReading)) {
 		return false
 	}
+	own.holds = true
 	pos, _, v := c.h.claimRecv()
 	if v != claimed {
+		own.holds = false
 		own.h.recvAbort(own.pos)
 		return false
 	}
-	c.pos = pos
+	c.pos, c.holds, own.holds = pos, true, false
 	own.h.free(own.pos)
 	own.h.ctl.wasted.Add(1)
 	own.h.ctl.givenUp.Add(1)
@@ -476,7 +576,7 @@ func (s *selection) mayRun(i int) bool {
 	c := &s.cases[i]
 	h := c.h
 	switch {
-	case c.side().detached.Load():
+	case c.side().detached.Load() || c.isBroken():
 		return true
 	case c.offers():
 		if h.ctl.closed.Load() != 0 {
@@ -607,9 +707,14 @@ func (s *selection) wait(ctx context.Context, reading bool) error {
 		return nil
 	}
 	for i := range s.cases {
-		if c := &s.cases[i]; c.h != nil {
-			c.h.checkHolders(c.d)
+		c := &s.cases[i]
+		if c.h == nil {
+			continue
 		}
+		if c.h.opts.faultGuard {
+			c.h.checkSize(checkEvery)
+		}
+		c.h.checkHolders(c.d)
 	}
 	if s.always && !reading {
 		runtime.Gosched()
@@ -657,6 +762,12 @@ func (s *selection) wait(ctx context.Context, reading bool) error {
 	case !s.look():
 		err = s.park(ctx)
 	}
+	s.dequeue()
+	return err
+}
+
+// dequeue takes all waiters out.
+func (s *selection) dequeue() {
 	for i := range s.cases {
 		if c := &s.cases[i]; c.queued {
 			c.queued = false
@@ -667,7 +778,6 @@ func (s *selection) wait(ctx context.Context, reading bool) error {
 	case <-s.wake:
 	default:
 	}
-	return err
 }
 
 func (s *selection) park(ctx context.Context) error {

@@ -732,8 +732,8 @@ func TestSelectDisconnected(t *testing.T) {
 		assert.Equal(t, 1, i)
 		assert.ErrorIs(t, err, ErrDisconnected)
 		i, err = TrySelect(RecvCase(idle.Receiver, &v), RecvCase(in, &v))
-		assert.Equal(t, -1, i)
-		assert.ErrorIs(t, err, ErrWouldBlock)
+		assert.Equal(t, 1, i)
+		assert.ErrorIs(t, err, ErrDisconnected)
 		out, err := OpenSender[int64]("test", WithDir(ch.Sender.h.opts.dir), WithDisconnect())
 		require.NoError(t, err)
 		for range capacity {

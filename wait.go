@@ -250,9 +250,6 @@ func (s *side) enqueue(w *waiter) bool {
 	if !s.queueUp(w) {
 		return false
 	}
-	if w.kind == waitReceiver {
-		return true
-	}
 	h.watchPeers()
 	if !h.watched.Load() {
 		h.watch()
@@ -690,13 +687,19 @@ func backstop(tick ticker) {
 func (h *handle) anyQueued() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !h.send.noneQueued() || !h.recv.noneQueued() || h.send.armed() || h.recv.armed() || h.send.noted.Load()
+	return !h.send.noneQueued() || !h.recv.noneQueued() || h.send.armed() || h.recv.armed() || h.send.watchers.first != nil || h.send.noted.Load()
 }
 
 // lookAfter looks again on behalf of the parked goroutines. False: there are none.
 func (h *handle) lookAfter() (found bool) {
 	h.watchPeers()
 	found = !h.send.noteClosed()
+	if h.anyWatching() {
+		found = true
+		if _, ok := h.rvFind(); ok || h.ctl.closed.Load() != 0 || h.send.deserted(waitTurn) {
+			h.wakeWatchers()
+		}
+	}
 	for _, s := range []*side{&h.send, &h.recv} {
 		turn, posted, settled, armed := s.lookAtQueues()
 		if turn || posted || armed {
@@ -713,6 +716,13 @@ func (h *handle) lookAfter() (found bool) {
 		}
 	}
 	return found
+}
+
+// anyWatching says whether a Select waits for a receiver to come.
+func (h *handle) anyWatching() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.send.watchers.first != nil
 }
 
 // lookAtQueues says who waits in them, and whether an offer has become something else. Their flag is up then.
