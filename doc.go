@@ -20,6 +20,15 @@ Go panics or gives a zero value, and that Close may be called by any side, once.
   - [WithSingleSender] and [WithSingleReceiver] are for channels with one sender, one
     receiver, or both: faster, and a second one is refused.
 
+To wait for one of several there are three ways:
+
+  - [Select] and [TrySelect], if all are shared channels: no goroutine stands between, and nothing
+    is taken before its case runs.
+  - [Receiver.RecvChan] and [Sender.SendChan] are ordinary channels, for a select statement with timers and
+    other Go channels beside them. A goroutine stands between, which holds a value.
+  - [Receiver.RecvFD] and [Sender.SendFD] are descriptors, for an event loop that waits by
+    poll, epoll or kqueue for sockets too, also in another language.
+
 Capacity is exact, and 0 is a rendezvous: a Send returns when its value was received.
 
 # What may cross
