@@ -235,3 +235,64 @@ func BenchmarkTryRecvEmpty(b *testing.B) {
 		})
 	}
 }
+
+// Who clears the last one of a role away tells all who wait for it, not just one: those who cannot watch for that death
+// themselves, as from another pid namespace, have only him and the backstop, which is off here.
+func TestClearingTellsAll(t *testing.T) {
+	noBackstop(t)
+	for _, theirs := range []string{"send", "recv"} {
+		for _, capacity := range []int{0, 1} {
+			dir := WithDir(memDir(t))
+			third := openTestIn[int64](t, dir, theirs, capacity)
+			c := start(t, "attached", third.opts.dir, theirs)
+			require.Equal(t, "in", c.line())
+			idx := -1
+			for i := range maxPeers {
+				if e := third.entry(i); isUsed(e.state.Load()) && int(e.pid.Load()) == c.cmd.Process.Pid {
+					idx = i
+				}
+			}
+			require.NotEqual(t, -1, idx)
+			const n = 3
+			results := make(chan error, n)
+			for range n {
+				opts := []Option{dir, WithDisconnect(), WithWait(Park), WithAttach()}
+				var h *handle
+				var call, detach func() error
+				if theirs == "send" {
+					r := must[*Receiver[int64]](t)(OpenReceiver[int64]("test", opts...))
+					h, call, detach = r.h, func() error { return second(r.Recv()) }, r.Detach
+				} else {
+					s := must[*Sender[int64]](t)(OpenSender[int64]("test", opts...))
+					if s.Len() < capacity {
+						require.NoError(t, s.Send(1))
+					}
+					h, call, detach = s.h, func() error { return s.Send(2) }, s.Detach
+				}
+				defer func() { _ = detach() }()
+				parking(t, h, func() {
+					h.joinsSeen.Store(h.ctl.joins.Load() + 1) // It watches nobody.
+					results <- call()
+				})
+			}
+			c.kill()
+			third.live(idx)
+			for range n {
+				require.ErrorIs(t, <-results, ErrDisconnected)
+			}
+		}
+	}
+}
+
+// openTestIn is a handle of the role that is not theirs, with nobody watched.
+func openTestIn[T any](t *testing.T, dir Option, theirs string, capacity int) *handle {
+	t.Helper()
+	if theirs == "send" {
+		r := must[*Receiver[T]](t)(OpenReceiver[T]("test", dir, WithCapacity(capacity)))
+		t.Cleanup(func() { _ = r.Detach() })
+		return r.h
+	}
+	s := must[*Sender[T]](t)(OpenSender[T]("test", dir, WithCapacity(capacity)))
+	t.Cleanup(func() { _ = s.Detach() })
+	return s.h
+}
