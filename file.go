@@ -268,7 +268,7 @@ func Remove(name string, opts ...Option) error {
 	if err != nil {
 		return err
 	}
-	defer sweep(o.dir)
+	defer sweepInTurn(o.dir)
 	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return advise(name, "remove it", err)
@@ -292,11 +292,11 @@ func Remove(name string, opts ...Option) error {
 }
 
 // sweep removes what dead processes left in the directory: temporaries that
-// nobody holds locked, doorbells that nobody listens to.
-func sweep(dir string) {
+// nobody holds locked, doorbells that nobody listens to. It says how many it has looked at.
+func sweep(dir string) (looked int) {
 	d, err := os.Open(dir)
 	if err != nil {
-		return
+		return 0
 	}
 	defer d.Close()
 	for {
@@ -304,10 +304,11 @@ func sweep(dir string) {
 		for _, n := range names {
 			if strings.HasPrefix(n, hiddenPrefix) {
 				sweepOne(filepath.Join(dir, n), n)
+				looked++
 			}
 		}
 		if err != nil {
-			return
+			return looked
 		}
 	}
 }

@@ -98,7 +98,7 @@ func (h *handle) open(l *layout, roles uint64) (again bool, err error) {
 		if h.info, err = newHeader(h.name, o, l); err != nil {
 			return false, err
 		}
-		sweep(o.dir)
+		sweepInTurn(o.dir)
 		if h.file, h.mem, err = create(h.name, h.path, o, h.info); errors.Is(err, fs.ErrExist) {
 			return true, nil // The loser of a race attaches to the winner, or says so.
 		} else if err != nil {
@@ -344,15 +344,6 @@ func (h *handle) removeDeadBells() {
 }
 
 func (h *handle) fail(what string, err error) error { return advise(h.name, what, err) }
-
-// sweepOnce sweeps a directory the first time that this process attaches to something there.
-func sweepOnce(dir string) {
-	if _, done := sweptDirs.LoadOrStore(dir, true); !done {
-		sweep(dir)
-	}
-}
-
-var sweptDirs sync.Map
 
 // Sending and receiving, from claim to publish. A nil ctx waits for ever.
 
