@@ -148,7 +148,7 @@ func WithChecksum() Option { return func(o *options) { o.checksum = true } }
 //
 // It guards the calls of this handle, the functions given to SendFunc and RecvFunc as far as they touch the value, its goroutines, Open but for the
 // making of a new file, and Detach. Not every call touches what is gone, so
-// calls also look at the file's size, every 5 ms at most, and on behalf of parked calls the process does so five times a second. Calls take the longer way, and 120 to 250 ns more each (docs/performance.md). While a call
+// calls also look at the file's size, every 5 ms at most, and on behalf of parked calls the process does so five times a second. Calls take the longer way, and 40 to 95 ns more each (docs/performance.md). While a call
 // runs, debug.SetPanicOnFault is true for its goroutine: so a fault elsewhere in a function given to SendFunc or RecvFunc is a panic too.
 // Under the race detector, which makes atomics in C, a file cut short in the very moment of one ends the process all the same.
 func WithFaultGuard() Option { return func(o *options) { o.faultGuard = true } }

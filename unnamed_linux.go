@@ -3,7 +3,7 @@ package shmchan
 // The memory and the doorbells of unnamed channels: memfds and eventfds.
 //
 // Invariant: nobody waits in a read or a write of an eventfd, though its mode is blocking: both ask first
-// whether they may go on. (It is blocking so that no *os.File that others make of it is one that their poller listens to.)
+// whether they may go on; but for a peer that fills an eventfd between the look and the write. (It is blocking so that no *os.File that others make of it is one that their poller listens to.)
 
 import (
 	"encoding/binary"
