@@ -62,12 +62,12 @@ func after() (squares []int64, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer in.Detach()
+	defer func() { _ = in.Detach() }()
 	out, err := shmchan.New[int64](shmchan.WithCapacity(16), shmchan.WithDisconnect())
 	if err != nil {
 		return nil, err
 	}
-	defer out.Detach()
+	defer func() { _ = out.Detach() }()
 	stage, err := startStage(in, out)
 	if err != nil {
 		return nil, err

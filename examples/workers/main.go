@@ -40,7 +40,7 @@ func parent() error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	todo, err := shmchan.OpenSender[int64]("jobs", shmchan.WithDir(dir), shmchan.WithCapacity(16))
 	if err != nil {
 		return err
