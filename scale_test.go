@@ -285,7 +285,19 @@ func init() {
 			return err
 		}
 		fmt.Println(time.Since(began).Microseconds())
-		_, _ = fmt.Scanln(new(string))
+		told := make(chan bool, 2)
+		go func() {
+			for {
+				if _, err := fmt.Scanln(new(string)); err != nil {
+					break
+				}
+				told <- true
+			}
+			if ch.Sender.h.ctl.closed.Load() == 0 { // The parent is gone.
+				os.Exit(3)
+			}
+		}()
+		<-told
 		sent := make(chan error, 1)
 		go func() {
 			for seq := range uint64(manyValues) {
@@ -309,7 +321,7 @@ func init() {
 			return err
 		}
 		fmt.Println("exchanged")
-		_, _ = fmt.Scanln(new(string)) // Until then it would take what another is to receive.
+		<-told // Until then it would take what another is to receive.
 		for {
 			m, err := ch.Recv()
 			if errors.Is(err, ErrClosed) {
