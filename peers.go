@@ -54,6 +54,21 @@ func isUsed(state uint64) bool       { return state&peerUsed != 0 }
 func (h *handle) attach(roles uint64) error {
 	h.peerMu.Lock()
 	defer h.peerMu.Unlock()
+	// Somebody may be about to free the place of one that has died, with its lock, so that it looks taken: look again, but do
+	// not wait for one that is stopped there.
+	for began := time.Now(); ; time.Sleep(time.Millisecond) {
+		again, err := h.takeEntry(roles)
+		if err != nil || h.idx >= 0 {
+			return err
+		}
+		if !again || time.Since(began) > time.Second {
+			return &chanError{h.name, ErrTooManyPeers, "it has 256 live handles, detach one; goroutines of a process can share a handle"}
+		}
+	}
+}
+
+// takeEntry is attach, once; idx stays -1 if there is no place. Again: one is about to be free, or has been since.
+func (h *handle) takeEntry(roles uint64) (again bool, err error) {
 	h.idx = -1
 	for i := range maxPeers {
 		s := h.entry(i).state.Load()
@@ -62,15 +77,17 @@ func (h *handle) attach(roles uint64) error {
 		}
 		ok, err := h.locks.tryLock(i)
 		if err != nil {
-			return h.fail("lock a participant's entry", err)
+			return false, h.fail("lock a participant's entry", err)
 		}
 		if !ok {
+			now := h.entry(i).state.Load()
+			again = again || !isUsed(now) || now&peerDead != 0 || now != s
 			continue
 		}
 		h.clear(i)
 		if h.idx >= 0 {
 			if err := h.locks.unlock(i); err != nil {
-				return h.fail("unlock a participant's entry", err)
+				return false, h.fail("unlock a participant's entry", err)
 			}
 			continue
 		}
@@ -85,10 +102,7 @@ func (h *handle) attach(roles uint64) error {
 		e.state.Store(gen<<peerGenShift | peerUsed | roles)
 		h.announce(i)
 	}
-	if h.idx < 0 {
-		return &chanError{h.name, ErrTooManyPeers, "it has 256 live handles, detach one; goroutines of a process can share a handle"}
-	}
-	return nil
+	return again, nil
 }
 
 // announce has those who wait watch for the death of participant i, who has joined.
