@@ -131,7 +131,7 @@ func TestRecvChanOfTheDead(t *testing.T) {
 func TestRecvChanEnds(t *testing.T) {
 	ch := openTest[int64](t, WithCapacity(2))
 	r := must[*Receiver[int64]](t)(OpenReceiver[int64]("test", WithDir(ch.Sender.h.opts.dir), WithDisconnect()))
-	out := r.RecvChan(nil) //nolint:staticcheck // For ever.
+	out := r.RecvChan(forever)
 	require.NoError(t, ch.Send(1))
 	require.NoError(t, ch.Detach())
 	require.Equal(t, int64(1), <-out)

@@ -209,7 +209,7 @@ func init() {
 			wg.Go(func() { errs[i] = guardWork(ch, rand.New(rand.NewPCG(1, uint64(i))), "") })
 		}
 		wg.Wait()
-		return errors.Join(append(errs, ch.Detach())...)
+		return errors.Join(errors.Join(errs...), ch.Detach())
 	}
 	roles["unguarded"] = func(args []string) error {
 		ch, err := Open[fuzzed]("test", WithDir(args[0]), WithAttach())

@@ -451,7 +451,8 @@ func TestWakeGoesOnFromADescriptor(t *testing.T) {
 	go func() { <-w2.ch; done <- nil }()
 	require.True(t, h.ring1(b.Receiver.h.idx, ringReceiver))
 	select {
-	case <-done:
+	case err := <-done:
+		require.NoError(t, err)
 	case <-time.After(10 * time.Second):
 		t.Fatal("the wake has ended at the descriptor")
 	}

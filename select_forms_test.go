@@ -172,7 +172,7 @@ func TestFaultGuardSelectUnderWork(t *testing.T) {
 				if (i+turn)%2 == 0 {
 					cases = [2]Case{RecvCase(a.Receiver, &w), SendCase(g.Sender, 2)}
 				}
-				k := 0
+				var k int
 				if i%3 == 0 {
 					k, err = TrySelect(cases[:]...)
 				} else {
@@ -387,9 +387,9 @@ func TestSelectOverAllForms(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() { // What comes goes back.
 				for {
-					v, err := there[1].Receiver.Recv()
+					v, err := there[1].Recv()
 					if err == nil {
-						err = back[1].Sender.Send(v)
+						err = back[1].Send(v)
 					}
 					if err != nil {
 						ended <- err
