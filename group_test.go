@@ -19,7 +19,7 @@ import (
 
 func init() {
 	// A user of a group who closes a channel and lets go, as the last one.
-	roles["closer"] = func(args []string) error {
+	roles["group closer"] = func(args []string) error {
 		if err := become(args[1:]); err != nil {
 			return err
 		}
@@ -199,15 +199,15 @@ func TestGroupInAStickyDirectory(t *testing.T) {
 	}
 	a.kill()
 	b.kill()
-	c := start(t, "closer", dir, bob, bob, group)
+	c := start(t, "group closer", dir, bob, bob, group)
 	require.Equal(t, "closed: <nil> <nil>", c.line())
 	c.wait()
 	path := filepath.Join(dir, filePrefix+"there")
 	require.FileExists(t, path, "bob may not remove the channel that she has made")
-	c = start(t, "closer", dir, bob, bob, group)
+	c = start(t, "group closer", dir, bob, bob, group)
 	require.Contains(t, c.line(), `channel "there": cannot remove what is left of it, closed`)
 	c.wait()
-	c = start(t, "closer", dir, alice, alice, group)
+	c = start(t, "group closer", dir, alice, alice, group)
 	require.Equal(t, "closed: <nil> <nil>", c.line())
 	c.wait()
 	require.NoFileExists(t, path, "she may")
