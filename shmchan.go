@@ -111,7 +111,10 @@ func (s *Sender[T]) Send(v T) error {
 			} else {
 				*(*T)(unsafe.Add(slot, valueOffset)) = v
 			}
-			h.sent(slot)
+			storeRelease((*atomic.Uint64)(slot), h.tx.word+h.tx.step) // sent, which is not inlined
+			if h.tx.next(h.stride) {
+				h.turnTail()
+			}
 			if h.txDone() {
 				h.wakeOne(receiving)
 			}
@@ -445,7 +448,10 @@ func (r *Receiver[T]) Recv() (v T, err error) {
 			if len(r.bools) != 0 && !r.valid(&v) {
 				err = r.badBool(h.rx.pos())
 			}
-			h.received(slot)
+			storeRelease((*atomic.Uint64)(slot), h.rx.word+h.rx.step) // received, which is not inlined
+			if h.rx.next(h.stride) {
+				h.turnHead()
+			}
 			if h.rxDone() {
 				h.wakeAfterFree()
 			}
