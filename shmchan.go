@@ -96,15 +96,15 @@ func (s *Sender[T]) Send(v T) error {
 	h := s.h
 	if l := h.send.lane.Load(); l.ours() && h.send.knock(l) {
 		if h.send.isIn(l) {
-			slot := h.txSlot()
-			if slot == nil && h.spins && !h.oneSender {
-				slot = h.soon(&h.tx)
+			slot := unsafe.Add(h.slots, h.tx.off) // txSlot
+			if (*atomic.Uint64)(slot).Load() != h.tx.word && (!h.spins || h.oneSender || h.soon(&h.tx) == nil) {
+				return s.sendSlow(l, false, forever, &v)
 			}
-			if h.pair && slot != nil {
+			if h.pair {
 				prefetchWrite(unsafe.Add(slot, 64), 1)
 			}
-			if slot == nil || !h.txTake(slot) {
-				return s.sendSlow(l, slot != nil, forever, &v)
+			if !h.txTake(slot) {
+				return s.sendSlow(l, true, forever, &v)
 			}
 			if wordwise[T]() {
 				copyWords(unsafe.Add(slot, valueOffset), unsafe.Pointer(&v), unsafe.Sizeof(v))
@@ -437,11 +437,8 @@ func (r *Receiver[T]) Recv() (v T, err error) {
 	h := r.h
 	if l := h.recv.lane.Load(); l.ours() && h.recv.knock(l) {
 		if h.recv.isIn(l) {
-			slot := h.rxSlot()
-			if slot == nil && h.spins {
-				slot = h.soon(&h.rx)
-			}
-			if slot == nil || !h.rxTake(slot) {
+			slot := unsafe.Add(h.slots, h.rx.off) // rxSlot
+			if (*atomic.Uint64)(slot).Load() != h.rx.word && (!h.spins || h.soon(&h.rx) == nil) || !h.rxTake(slot) {
 				return r.recvSlow(l, forever)
 			}
 			v = *(*T)(unsafe.Add(slot, valueOffset))
