@@ -286,6 +286,7 @@ func init() {
 		}
 		fmt.Println(time.Since(began).Microseconds())
 		told := make(chan bool, 2)
+		var through atomic.Bool
 		go func() {
 			for {
 				if _, err := fmt.Scanln(new(string)); err != nil {
@@ -293,7 +294,7 @@ func init() {
 				}
 				told <- true
 			}
-			if ch.Sender.h.ctl.closed.Load() == 0 { // The parent is gone.
+			if !ch.Stats().Closed && !through.Load() { // The parent is gone, and has not closed it before.
 				os.Exit(3)
 			}
 		}()
@@ -325,6 +326,7 @@ func init() {
 		for {
 			m, err := ch.Recv()
 			if errors.Is(err, ErrClosed) {
+				through.Store(true)
 				return ch.Detach()
 			} else if err != nil {
 				return err
