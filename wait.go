@@ -101,7 +101,7 @@ var waiters = sync.Pool{New: func() any { return &waiter{ch: make(chan struct{},
 
 // Spinning: a look and a pause, some tens of nanoseconds a round. On one CPU the
 // one we wait for could not run meanwhile. To park and be woken takes some 100 µs of CPU time on a virtual machine, so to
-// spin for somewhat longer than that costs at most a few times what the best choice would; and no more goroutines spin than can run.
+// spin for somewhat longer than that costs at most a few times what the best choice would.
 const (
 	spinTime   = 200 * time.Microsecond // at most, before a call parks
 	minSpins   = 16
@@ -119,11 +119,6 @@ var maxSpins = sync.OnceValue(func() int32 {
 	round := time.Since(began)/n + 5*time.Nanosecond
 	return int32(max(minSpins, min(spinTime/max(round, 1), 1<<16)))
 })
-
-// spinners are the goroutines of this process that spin now.
-var spinners atomic.Int32
-
-var maxSpinners = sync.OnceValue(func() int32 { return int32(runtime.GOMAXPROCS(0)) })
 
 // canSpin asks for the machine's CPUs, not for those of this process, which may be bound to another than its peer.
 var canSpin = sync.OnceValue(func() bool { return onlineCPUs() > 1 })
@@ -187,10 +182,6 @@ func (s *side) spin(k waitKind, pos uint64) bool {
 }
 
 func (s *side) spinUntil(ready func() bool) bool {
-	defer spinners.Add(-1)
-	if spinners.Add(1) > maxSpinners() {
-		return false
-	}
 	most := maxSpins()
 	budget := max(s.spins.Load(), minSpins)
 	if s.tries.Add(1)%probeEvery == 0 {
