@@ -86,9 +86,9 @@ func reopen(f *os.File) (*os.File, error) {
 
 // An eventfd adds up what is written to it: a field for each kind of ring. A field that runs over
 // is read as a ring of the next kind, which is one too many and looked at all the same.
-const ringBits = 16
+const ringBits = 10
 
-var ringKinds = [...]byte{ringReceiver, ringSender, ringAll, ringJoined}
+var ringKinds = [...]byte{ringReceiver, ringSender, ringAll, ringJoined, ringRecvPoll, ringSendPoll}
 
 // makeEventBell makes a doorbell, for our poller if it is ours.
 func makeEventBell(ours bool) (*os.File, error) {

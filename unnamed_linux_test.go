@@ -452,7 +452,7 @@ func TestRingsAddedUp(t *testing.T) {
 	ch := newTest[int64](t, WithPeers(3))
 	h := ch.Sender.h
 	require.False(t, h.seats.ring(3, ringAll), "there is no such seat")
-	for _, kind := range []byte{ringReceiver, ringReceiver, ringSender, ringAll, ringJoined, ringReceiver} {
+	for _, kind := range []byte{ringSendPoll, ringReceiver, ringReceiver, ringSender, ringAll, ringJoined, ringReceiver, ringRecvPoll} {
 		require.True(t, h.seats.ring(2, kind))
 	}
 	var buf [8]byte
@@ -461,11 +461,11 @@ func TestRingsAddedUp(t *testing.T) {
 	require.Equal(t, 8, n)
 	p := make([]byte, 256)
 	n = expandRings(binary.NativeEndian.Uint64(buf[:]), p)
-	require.Equal(t, "rrrsaj", string(p[:n]))
+	require.Equal(t, "rrrsajpq", string(p[:n]))
 	_, err = readNow(h.seats.bells[2], buf[:])
 	require.ErrorIs(t, err, unix.EAGAIN)
 	n = expandRings(1<<64-1, p)
-	require.Equal(t, len(p), n)
+	require.Equal(t, len(p)/len(ringKinds)*len(ringKinds), n)
 
 	// One that somebody has filled, and that would make a write wait, makes nobody wait.
 	_, err = unix.Write(h.seats.bells[1], binary.NativeEndian.AppendUint64(nil, 1<<64-2))

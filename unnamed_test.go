@@ -889,3 +889,30 @@ func init() {
 		return errors.Join(in.Err(), out.Close(), out.Detach(), in.Detach())
 	}
 }
+
+// A descriptor of another handle is made readable by whoever sends, receives or closes, without the backstop.
+func TestUnnamedDescriptorsAreRung(t *testing.T) {
+	noBackstop(t)
+	a := newTest[int64](t, WithCapacity(1), WithWait(Park))
+	b, err := FromFiles[int64](filesOf(t, a))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, b.Detach()) }()
+	recv, send := must[int](t)(b.RecvFD()), must[int](t)(b.SendFD())
+	const soon = 10_000 // ms
+	for i := range int64(100) {
+		_, err = b.TryRecv()
+		require.ErrorIs(t, err, ErrEmpty)
+		require.False(t, readable(t, recv, 0))
+		require.NoError(t, a.Send(i))
+		require.True(t, readable(t, recv, soon))
+
+		require.ErrorIs(t, b.TrySend(i), ErrFull)
+		require.False(t, readable(t, send, 0))
+		require.Equal(t, i, must[int64](t)(a.Recv()))
+		require.True(t, readable(t, send, soon))
+	}
+	_, err = b.TryRecv()
+	require.ErrorIs(t, err, ErrEmpty)
+	require.NoError(t, a.Close())
+	require.True(t, readable(t, recv, soon))
+}
