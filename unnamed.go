@@ -516,6 +516,7 @@ func (h *handle) sitDown(roles uint64) {
 	e.pid.Store(uint64(os.Getpid()))
 	e.attached.Store(uint64(time.Now().UnixNano()))
 	e.space.Store(pidSpace())
+	e.polls.Store(0) // The last owner may have died with a descriptor armed.
 	e.state.Store(tagGen(h.me)<<peerGenShift | peerUsed | roles)
 	h.joined = true
 	h.announce(h.idx)

@@ -916,3 +916,44 @@ func TestUnnamedDescriptorsAreRung(t *testing.T) {
 	require.NoError(t, a.Close())
 	require.True(t, readable(t, recv, soon))
 }
+
+// A seat whose last owner died with a descriptor armed is as any other: its next owner is woken.
+func TestUnnamedSeatOfADeadPoller(t *testing.T) {
+	noBackstop(t)
+	a := newTest[message](t, WithPeers(2), WithCapacity(4), WithWait(Park))
+	c := startWith(t, filesOf(t, a), "unnamed-poller", byInheritance)
+	require.Equal(t, "in", c.line())
+	c.kill()
+	until(t, "its seat is free", func() bool { files, err := a.Files(); closeAll(files); return err == nil })
+	r, err := ReceiverFromFiles[message](filesOf(t, a), WithWait(Park))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, r.Detach()) }()
+	got := make(chan error, 1)
+	go func() { _, err := r.Recv(); got <- err }()
+	until(t, "parked", func() bool { return r.Stats().Parked > 0 })
+	require.NoError(t, a.Send(newMessage(0, 1)))
+	select {
+	case err := <-got:
+		require.NoError(t, err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("it is not woken")
+	}
+}
+
+func init() {
+	roles["unnamed-poller"] = func([]string) error {
+		files, err := roleFiles(byInheritance)
+		if err != nil {
+			return err
+		}
+		r, err := ReceiverFromFiles[message](files)
+		if err != nil {
+			return err
+		}
+		if _, err := r.RecvFD(); err != nil {
+			return err
+		}
+		fmt.Println("in")
+		select {}
+	}
+}
