@@ -68,7 +68,7 @@ func New[T any](opts ...Option) (*Chan[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Chan[T]{&Sender[T]{h: h, codec: c}, &Receiver[T]{h: h, codec: c}}, nil
+	return &Chan[T]{newSender(h, c), newReceiver(h, c)}, nil
 }
 
 // FromFiles is the other end of New: a handle on the channel whose files these are, all of one set and in their order. It opens no
@@ -83,7 +83,7 @@ func FromFiles[T any](files []*os.File, opts ...Option) (*Chan[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Chan[T]{&Sender[T]{h: h, codec: c}, &Receiver[T]{h: h, codec: c}}, nil
+	return &Chan[T]{newSender(h, c), newReceiver(h, c)}, nil
 }
 
 // SenderFromFiles is FromFiles for sending only.
@@ -92,7 +92,7 @@ func SenderFromFiles[T any](files []*os.File, opts ...Option) (*Sender[T], error
 	if err != nil {
 		return nil, err
 	}
-	return &Sender[T]{h: h, codec: c}, nil
+	return newSender(h, c), nil
 }
 
 // ReceiverFromFiles is FromFiles for receiving only.
@@ -101,7 +101,7 @@ func ReceiverFromFiles[T any](files []*os.File, opts ...Option) (*Receiver[T], e
 	if err != nil {
 		return nil, err
 	}
-	return &Receiver[T]{h: h, codec: c}, nil
+	return newReceiver(h, c), nil
 }
 
 // Files returns a set of files for one more handle on an unnamed channel, in another process as a rule, which FromFiles makes of them: one use for
@@ -435,7 +435,14 @@ func (h *handle) joinUnlinked(roles uint64) error {
 		return h.fail("use its memory", err)
 	}
 	h.file = dup
-	if err := h.join(roles); err != nil {
+	if h.opts.faultGuard { // A memfd is sealed; this file can be cut short.
+		if h.caught(func() { err = h.join(roles) }) || h.faults.broken.Load() {
+			err = h.errs.broken
+		}
+	} else {
+		err = h.join(roles)
+	}
+	if err != nil {
 		h.abandon()
 		h.mem = nil
 		return err

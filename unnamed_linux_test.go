@@ -433,6 +433,46 @@ func TestUnnamedAsOnDarwin(t *testing.T) {
 	dirEmpty(t, dir)
 }
 
+// There the file can be cut short, under handles and while one is made.
+func TestUnnamedFaultGuardAsOnDarwin(t *testing.T) {
+	defer asOnDarwin()()
+	usual := mapShared
+	t.Cleanup(func() { mapShared = usual })
+	t.Setenv(EnvDir, memDir(t))
+	for _, opened := range []bool{true, false} {
+		a := newTest[message](t, WithCapacity(4096), WithFaultGuard())
+		set := filesOf(t, a)
+		if !opened {
+			mapShared = func(f *os.File, length uint64) ([]byte, error) {
+				mem, err := usual(f, length)
+				return mem, errors.Join(err, f.Truncate(0))
+			}
+			_, err := FromFiles[message](set, WithFaultGuard())
+			require.ErrorIs(t, err, ErrCorrupt)
+			mapShared = usual
+			require.ErrorIs(t, a.Send(newMessage(1, 1)), ErrCorrupt)
+			continue
+		}
+		r, err := ReceiverFromFiles[message](set, WithFaultGuard())
+		require.NoError(t, err)
+		s, err := SenderFromFiles[message](filesOf(t, a), WithFaultGuard())
+		require.NoError(t, err)
+		require.NoError(t, s.Send(newMessage(1, 0)))
+		require.Equal(t, newMessage(1, 0), must[message](t)(r.Recv()))
+		got := make(chan error, 1)
+		parked := r.Stats().Parked
+		go func() { _, err := r.Recv(); got <- err }()
+		until(t, "parked", func() bool { return r.Stats().Parked > parked })
+		require.NoError(t, a.Sender.h.file.Truncate(0))
+		require.ErrorIs(t, a.Send(newMessage(1, 1)), ErrCorrupt)
+		require.ErrorIs(t, s.Send(newMessage(1, 1)), ErrCorrupt)
+		require.ErrorIs(t, <-got, ErrCorrupt)
+		require.ErrorIs(t, second(a.TryRecv()), ErrCorrupt)
+		require.Zero(t, a.Len())
+		require.NoError(t, errors.Join(r.Detach(), s.Detach()))
+	}
+}
+
 func memfdNamed(t testing.TB) *os.File {
 	f, err := os.Create(filepath.Join(t.TempDir(), "named"))
 	require.NoError(t, err)
