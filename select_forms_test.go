@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 // A file that is cut short under a handle with the guard is that case's error, whether Select is parked, spins, makes an
 // offer or only tries. Nothing of it is left on the other channel, whose handle has no guard.
 func TestFaultGuardSelect(t *testing.T) {
+	needsFaultAddress(t)
 	notUnderRace(t)
 	for _, capacity := range []int{0, 1} {
 		for _, wait := range []Wait{Park, Adaptive, Spin} {
@@ -112,6 +114,7 @@ func TestFaultGuardSelect(t *testing.T) {
 
 // An offer that somebody has in hand when the other case's file is cut short is waited for: what becomes of it decides.
 func TestFaultGuardSelectOffered(t *testing.T) {
+	needsFaultAddress(t)
 	notUnderRace(t)
 	for _, taken := range []bool{false, true} {
 		dir := memDir(t)
@@ -153,14 +156,11 @@ func TestFaultGuardSelectOffered(t *testing.T) {
 
 // Selects at work, crossing and trying, while files are cut short at random moments.
 func TestFaultGuardSelectUnderWork(t *testing.T) {
+	needsFaultAddress(t)
 	notUnderRace(t)
 	rnd := testRand(t)
 	before := runtime.NumGoroutine()
-	rounds := 60
-	if runtime.GOMAXPROCS(0) == 1 {
-		rounds = 3 // Each takes seconds there; why is not known yet.
-	}
-	for range rounds + 1000**hostile {
+	for range 60 + 1000**hostile {
 		capacities := []int{0, 0, 1, 2}
 		dir := memDir(t)
 		g := openNamed[int64](t, dir, "test", WithCapacity(capacities[rnd.IntN(4)]), WithFaultGuard())
@@ -168,9 +168,14 @@ func TestFaultGuardSelectUnderWork(t *testing.T) {
 		g2, a2 := again(t, g, WithFaultGuard()), again(t, a)
 		all := lengths(g.Sender.h)
 		done := make(chan error)
+		var calls atomic.Int64
+		last, now := rnd.Int64N(500)+1, make(chan struct{})
 		work := func(g, a *Chan[int64], turn int) {
 			var err error
 			for i := 0; err == nil; i++ {
+				if calls.Add(1) == last {
+					close(now)
+				}
 				var v, w int64
 				cases := [2]Case{RecvCase(g.Receiver, &v), SendCase(a.Sender, 1)}
 				if (i+turn)%2 == 0 {
@@ -197,9 +202,7 @@ func TestFaultGuardSelectUnderWork(t *testing.T) {
 			go work(g, a, turn)
 			go work(g2, a2, turn)
 		}
-		for range rnd.IntN(500) {
-			runtime.Gosched()
-		}
+		<-now
 		require.NoError(t, os.Truncate(g.Sender.h.path, all[rnd.IntN(len(all))]))
 		for range 4 {
 			require.ErrorIs(t, <-done, ErrCorrupt)
@@ -358,6 +361,7 @@ func TestBackstopCoversWatchers(t *testing.T) {
 
 // A TrySend that waits for the answer of a Select that is stopped ends at once when the handle is broken, and else before long.
 func TestFaultGuardTrySendToASelect(t *testing.T) {
+	needsFaultAddress(t)
 	notUnderRace(t)
 	for _, breaks := range []bool{false, true} {
 		ch := openTest[int64](t, WithCapacity(0), WithFaultGuard(), WithWait(Park))
