@@ -3,7 +3,9 @@ package shmchan
 // The memory and the doorbells of unnamed channels: memfds and eventfds.
 //
 // Invariant: nobody waits in a read or a write of an eventfd, though its mode is blocking: both ask first
-// whether they may go on; but for a peer that fills an eventfd between the look and the write. (It is blocking so that no *os.File that others make of it is one that their poller listens to.)
+// whether they may go on; but for a peer that fills an eventfd between the look and the write, and a listener on a kernel
+// and in a sandbox that both do not let it ask, which Close wakes. (It is blocking so that no *os.File that others make of
+// it is one that their poller listens to.)
 
 import (
 	"encoding/binary"
@@ -11,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -117,11 +120,14 @@ func checkEventBell(f *os.File) error {
 	return nil
 }
 
+// pollFds and preadv2 are replaced by tests of what old kernels and sandboxes say.
+var pollFds, preadv2 = unix.Poll, unix.Preadv2
+
 // unixPoll says which of these may be done with fd now. Where it cannot be asked, as with a limit of 0
 // descriptors, that is all of them.
 func unixPoll(fd int, events int16) int16 {
 	p := []unix.PollFd{{Fd: int32(fd), Events: events}}
-	if err := eintr(func() error { _, err := unix.Poll(p, 0); return err }); err != nil {
+	if err := eintr(func() error { _, err := pollFds(p, 0); return err }); err != nil {
 		return events
 	}
 	return p[0].Revents & events
@@ -129,7 +135,7 @@ func unixPoll(fd int, events int16) int16 {
 
 // readNow reads without waiting, whatever the mode of fd: EAGAIN if there is nothing.
 func readNow(fd int, p []byte) (n int, err error) {
-	err = eintr(func() (err error) { n, err = unix.Preadv2(fd, [][]byte{p}, -1, unix.RWF_NOWAIT); return err })
+	err = eintr(func() (err error) { n, err = preadv2(fd, [][]byte{p}, -1, unix.RWF_NOWAIT); return err })
 	if err == nil || errors.Is(err, unix.EAGAIN) {
 		return n, err
 	}
@@ -163,6 +169,7 @@ type eventBell struct {
 	once func(fd uintptr) bool // reads buf, for conn
 	buf  [8]byte
 	err  error
+	done atomic.Bool // nobody reads any more
 }
 
 func listenTo(f *os.File) (io.ReadCloser, error) {
@@ -173,6 +180,10 @@ func listenTo(f *os.File) (io.ReadCloser, error) {
 	b := &eventBell{f: f, conn: conn}
 	b.once = func(fd uintptr) bool {
 		var n int
+		if b.done.Load() { // What has woken us may have been Close.
+			b.err = os.ErrClosed
+			return true
+		}
 		if n, b.err = readNow(int(fd), b.buf[:]); b.err == nil && n != len(b.buf) {
 			b.err = io.ErrUnexpectedEOF
 		}
@@ -208,8 +219,11 @@ func expandRings(sum uint64, p []byte) (n int) {
 	return n
 }
 
-// Close wakes the reader first, should somebody have made it wait in a read.
+// Close wakes the reader first, should it wait in a read, where readNow cannot ask.
 func (b *eventBell) Close() error {
-	_, _ = unix.Write(int(b.f.Fd()), binary.NativeEndian.AppendUint64(nil, 1<<(ringBits*3)))
+	b.done.Store(true)
+	if fd := int(b.f.Fd()); unixPoll(fd, unix.POLLOUT) != 0 { // Else it is full, and no read of it waits.
+		_, _ = unix.Write(fd, binary.NativeEndian.AppendUint64(nil, 1<<(ringBits*3)))
+	}
 	return b.f.Close()
 }

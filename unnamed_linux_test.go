@@ -488,6 +488,31 @@ func init() {
 	}
 }
 
+// A listener that cannot ask whether it may read, on a kernel before Linux 5.8 with no descriptors allowed say, waits in its
+// read; Close ends that, whatever the listener does at the time.
+func TestEventBellThatCannotAsk(t *testing.T) {
+	wasPoll, wasPreadv2 := pollFds, preadv2
+	defer func() { pollFds, preadv2 = wasPoll, wasPreadv2 }()
+	pollFds = func([]unix.PollFd, int) (int, error) { return 0, unix.EINVAL }
+	preadv2 = func(int, [][]byte, int64, int) (int, error) { return 0, unix.ENOSYS }
+	alive := watchdog(t)
+	for range 2000 {
+		alive()
+		bell := must[io.ReadCloser](t)(listenTo(must[*os.File](t)(makeEventBell(true))))
+		ended := make(chan error)
+		go func() {
+			for buf := make([]byte, 256); ; {
+				if _, err := bell.Read(buf); err != nil {
+					ended <- err
+					return
+				}
+			}
+		}()
+		require.NoError(t, bell.Close())
+		require.Error(t, <-ended)
+	}
+}
+
 // What an eventfd adds up is told apart again.
 func TestRingsAddedUp(t *testing.T) {
 	ch := newTest[int64](t, WithPeers(3))
