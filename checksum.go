@@ -33,6 +33,10 @@ func (h *handle) sum(pos uint64) *uint32 {
 
 // putSum stores the sum of the value that was put at pos.
 func (h *handle) putSum(pos uint64) {
+	if h.inline > 0 {
+		h.putMessageSum(pos)
+		return
+	}
 	*h.sum(pos) = sumOf(pos, unsafe.Slice((*byte)(h.value(pos)), h.info.size))
 }
 

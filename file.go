@@ -95,6 +95,11 @@ func newHeader(name string, o *options, l *layout) (*header, error) {
 	if h.capacity > 0 && canFenceProcesses() {
 		h.flags |= flagFences
 	}
+	if l.bytes {
+		if err := h.describeBytes(name, o); err != nil {
+			return nil, err
+		}
+	}
 	_, _ = rand.Read(h.id[:]) // Never fails: crypto/rand.
 	if !h.geometry() {
 		return nil, &chanError{name, ErrTooLarge, fmt.Sprintf("%d values of %d bytes cannot be mapped; use a smaller WithCapacity (at most %d) or a smaller type",
@@ -111,7 +116,11 @@ func (h *header) compare(name string, o *options, l *layout) error {
 	if l.fingerprint != h.fingerprint {
 		return m(firstDifference(l.text, h.text))
 	}
-	if uint64(l.size) != h.size {
+	if l.bytes {
+		if err := h.compareBytes(name, o); err != nil {
+			return err
+		}
+	} else if uint64(l.size) != h.size {
 		return corruptError(name, "its values have %d bytes by the description of their type and %d by the header", l.size, h.size)
 	}
 	if o.capacity >= 0 && uint64(o.capacity) != h.capacity {

@@ -28,8 +28,10 @@ type handle struct {
 	name    string
 	path    string
 	opts    options
-	checked bool // the channel has checksums
-	spins   bool // its calls spin before they park, or always
+	checked bool   // the channel has checksums
+	inline  int    // of a channel of bytes: as much of a message lies in its slot
+	arena   *arena // of a channel of bytes, nil if it has none
+	spins   bool   // its calls spin before they park, or always
 	info    *header
 	errs    handleErrors
 	file    *os.File
@@ -58,7 +60,7 @@ type handle struct {
 	released  bool          // guarded by life
 	watched   atomic.Bool
 	rvMu      sync.Mutex // guards rvCount
-	rvCount   [3]int     // goroutines for whom a bit of our rendezvous flag is up, see rendezvous.go
+	rvCount   [4]int     // goroutines for whom a bit of our rendezvous flag is up, see rendezvous.go
 
 	bellMu sync.Mutex // guards bells
 	bells  map[int]ringer
@@ -72,6 +74,7 @@ type handle struct {
 // openHandle makes or attaches to a channel of the type described by l.
 func openHandle(name string, l *layout, roles uint64, opts []Option) (*handle, error) {
 	o := newOptions(opts)
+	o.fit(l)
 	path, err := pathOf(name, &o)
 	if err != nil {
 		return nil, err
@@ -173,6 +176,9 @@ func (h *handle) adopt() {
 		rv:        (*[maxPeers]atomic.Uint32)(unsafe.Add(at(i.ctl), unsafe.Sizeof(control{}))),
 	}
 	h.peers = at(i.peers)
+	if h.arena = newArena(&h.ring, i, at); i.flags&flagBytes != 0 {
+		h.inline = int(inlineOf(i.maxMessage))
+	}
 	h.checked = i.flags&flagChecksum != 0
 	if h.locks == nil {
 		h.locks = testLocks(h)

@@ -19,6 +19,11 @@ package shmchan
 //	          With checksums a CRC-32C follows the value, at a multiple of four.
 //	          tag: owner (generation 13, index 8) while WRITING or READING,
 //	               the low bits of the value's length while FULL, else 0
+//	wordsOff of a channel of bytes with an arena: its hints and a word for each block, see arena.go
+//	arenaOff the arena's blocks
+//
+//	A value of a channel of bytes is eight bytes, of which the low half are the message's length, and the message; or, with
+//	the top bit set, the number of the block in the arena where it begins.
 //
 // Invariant: every offset below is fixed by layoutVersion. A change of any of
 // them, or of what a word means, is a new version.
@@ -39,14 +44,14 @@ import (
 
 // LayoutVersion is the version of the layout of a channel's file. Programs share a
 // channel only if theirs is the same.
-const LayoutVersion = 3
+const LayoutVersion = 4
 
 const (
 	layoutMagic   = "shmchan\x00"
 	layoutVersion = LayoutVersion
 	layoutOrder   = 0x0102_0304 // written in the machine's own order
 
-	headerSize  = 192
+	headerSize  = 256
 	headerPage  = 4096
 	maxText     = 1 << 20 // bytes of canonical layout and type name
 	valueOffset = 8       // of the value in its slot
@@ -76,6 +81,8 @@ const (
 	offNameLen     = 136 // uint64, bytes of the type's name, which follows the layout
 	offFingerprint = 144 // [32]byte, SHA-256 of the canonical layout
 	offCRC         = 176 // uint32, CRC-32C of all of the header but itself
+	offMaxMessage  = 192 // uint64, bytes of a message at most, of a channel of bytes
+	offArena       = 200 // uint64, bytes of the arena that its maker asked for, 0 for none
 )
 
 const (
@@ -83,7 +90,8 @@ const (
 	flagSingleReceiver
 	flagFences   // who goes to sleep, or seals, fences for all who share the channel
 	flagChecksum // a sum behind each value, see checksum.go
-	flagsKnown   = flagSingleSender | flagSingleReceiver | flagFences | flagChecksum
+	flagBytes    // messages of bytes, see bytes.go
+	flagsKnown   = flagSingleSender | flagSingleReceiver | flagFences | flagChecksum | flagBytes
 )
 
 // control is the block at ctlOff. What one side writes often has a pair of cache
@@ -105,7 +113,8 @@ type control struct {
 	givenBack atomic.Uint64 // values given back, or taken over from a dead receiver
 	recovered atomic.Uint64 // dead participants cleared away
 	joins     atomic.Uint64 // participants that have joined
-	_         [64 - 40]byte
+	came      atomic.Uint64 // the roles that somebody has had so far
+	_         [64 - 48]byte
 	window    atomic.Uint64 // what the single sender has in hand, see straight.go; written all the time, by it alone
 	_         [64 - 8]byte
 }
@@ -158,6 +167,8 @@ type header struct {
 	flags       uint64
 	capacity    uint64
 	size        uint64
+	maxMessage  uint64
+	arena       uint64
 	start       uint64
 	id          [16]byte
 	pid         uint64
@@ -169,11 +180,13 @@ type header struct {
 	// Computed from the above.
 	slots, stride               uint64
 	ctl, peers, slotsAt, length uint64
+	block, blocks               uint64 // of the arena: bytes of one, and how many
+	wordsAt, arenaAt            uint64
 }
 
 // geometry computes where everything lies. False: more than a file can have.
 func (h *header) geometry() bool {
-	if h.capacity > maxCapacity || h.size > math.MaxInt64/4 {
+	if h.capacity > maxCapacity || h.size > math.MaxInt64/4 || h.maxMessage > maxMessage || h.arena > maxArena || !h.bytesAgree() {
 		return false
 	}
 	h.slots = 1
@@ -191,6 +204,12 @@ func (h *header) geometry() bool {
 		return false
 	}
 	h.length = roundUp(h.slotsAt+lo, headerPage)
+	if h.arena > 0 {
+		h.block, h.blocks = arenaShape(h.arena)
+		h.wordsAt = roundUp(h.slotsAt+lo, 128)
+		h.arenaAt = roundUp(h.wordsAt+arenaHints+8*h.blocks, headerPage)
+		h.length = roundUp(h.arenaAt+h.block*h.blocks, headerPage)
+	}
 	return h.length <= uint64(math.MaxInt)
 }
 
@@ -218,6 +237,7 @@ func (h *header) encode() []byte {
 	for off, v := range map[int]uint64{
 		offFlags: h.flags, offCapacity: h.capacity, offSlots: h.slots, offSize: h.size, offStride: h.stride,
 		offCtl: h.ctl, offPeers: h.peers, offSlotsAt: h.slotsAt, offTotal: h.length, offStart: h.start,
+		offMaxMessage: h.maxMessage, offArena: h.arena,
 		offPid: h.pid, offCreated: h.created, offTextLen: uint64(len(h.text)), offNameLen: uint64(len(h.typeName)),
 	} {
 		e.PutUint64(b[off:], v)
@@ -267,6 +287,7 @@ func decodeHeader(b []byte, fileSize int64) (*header, error) {
 	}
 	h := &header{
 		flags: u(offFlags), capacity: u(offCapacity), size: u(offSize), start: u(offStart),
+		maxMessage: u(offMaxMessage), arena: u(offArena),
 		pid: u(offPid), created: u(offCreated),
 		text: string(b[headerSize : headerSize+textLen]), typeName: string(b[headerSize+textLen:]),
 	}
@@ -277,7 +298,7 @@ func decodeHeader(b []byte, fileSize int64) (*header, error) {
 	}
 	if !h.geometry() || h.slots != u(offSlots) || h.stride != u(offStride) || h.ctl != u(offCtl) ||
 		h.peers != u(offPeers) || h.slotsAt != u(offSlotsAt) || h.length != u(offTotal) ||
-		h.start > posMask || sha256.Sum256([]byte(h.text)) != h.fingerprint {
+		h.start > posMask || fingerprintOf(h.text) != h.fingerprint {
 		return nil, fmt.Errorf("its header contradicts itself")
 	}
 	if uint64(fileSize) != h.length {
@@ -294,6 +315,7 @@ type layout struct {
 	text        string // a line for each field: path kind offset size alignment
 	typeName    string
 	bools       []uintptr // offsets of every bool
+	bytes       bool      // messages of bytes: the size is the channel's
 	fingerprint [32]byte  // SHA-256 of text
 }
 
@@ -320,9 +342,11 @@ func layoutOf(t reflect.Type) (*layout, error) {
 		return nil, fmt.Errorf("%w: the description of %.40s is %d bytes long, at most %d fit; use arrays for repeated fields",
 			ErrTooLarge, l.typeName, len(l.text), maxText)
 	}
-	l.fingerprint = sha256.Sum256([]byte(l.text))
+	l.fingerprint = fingerprintOf(l.text)
 	return l, nil
 }
+
+func fingerprintOf(text string) [32]byte { return sha256.Sum256([]byte(text)) }
 
 // describe returns the lines of t, which lies at off, and notes its bools.
 func (l *layout) describe(t reflect.Type, root, path string, off uintptr) (string, error) {

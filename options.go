@@ -45,6 +45,8 @@ type options struct {
 	peers      int // how many handles an unnamed channel may have, 0: not stated
 	faultGuard bool
 	checksum   bool
+	maxMessage uint64 // 0: not stated
+	arena      uint64 // bytes, 0: not stated
 	start      uint64 // the first position, for tests of wraparound
 	invalid    string
 }

@@ -107,6 +107,7 @@ func (h *handle) takeEntry(roles uint64) (again bool, err error) {
 
 // announce has those who wait watch for the death of participant i, who has joined.
 func (h *handle) announce(i int) {
+	h.ctl.came.Or(h.entry(i).state.Load() & (peerSends | peerReceives))
 	h.ctl.joins.Add(1) // Whoever parks after this sees it.
 	for k := range maxPeers {
 		if bit := uint64(1) << (k % 64); k != i && (h.ctl.senders[k/64].Load()|h.ctl.receivers[k/64].Load())&bit != 0 {
@@ -147,6 +148,9 @@ func (h *handle) recoverAndWake(tag uint64) {
 	freed, refilled := h.recoverTag(tag)
 	h.wakeFor(sending, freed)
 	h.wakeFor(receiving, refilled)
+	if h.arena != nil && freed > 0 {
+		h.rvCall(rvRoom)
+	}
 	if h.rendezvous && refilled > 0 { // A sender that was cancelled meanwhile takes it back.
 		h.wakePeer(int(h.ctl.poster.Load()%maxPeers), sending)
 	}

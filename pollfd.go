@@ -250,6 +250,9 @@ func (h *handle) pollReady(d direction) bool {
 	if !h.readyFor(d) {
 		return false
 	}
+	if want := h.send.want.Load(); d == sending && want > 0 && h.ctl.closed.Load() == 0 && !h.hasRoom(want) {
+		return false
+	}
 	if !h.rendezvous || d == receiving || h.ctl.closed.Load() != 0 {
 		return true
 	}

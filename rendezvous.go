@@ -37,6 +37,7 @@ const (
 	rvRecv   = 0 // somebody is in a Recv
 	rvSelect = 1 // in a Select that would receive
 	rvSender = 2 // in a Select that would send, were there a receiver
+	rvRoom   = 3 // waits for room in the arena of a channel of bytes, see arena.go
 
 	rvReceives = 1<<rvRecv | 1<<rvSelect
 )
@@ -48,7 +49,7 @@ func (h *handle) rvEnter(bit int) {
 	if h.anyWaiting(sending) && h.readyFor(sending) { // Else the slot is somebody's, who wakes a sender when it is free.
 		h.wakeOne(sending)
 	}
-	h.rvCall()
+	h.rvCall(rvSender)
 }
 
 func (h *handle) rvLeave() { h.rvCountBy(rvRecv, -1) }
@@ -64,13 +65,16 @@ func (h *handle) rvCountBy(bit, n int) {
 	h.rv[h.idx].Store(up)
 }
 
-// rvCall wakes the Selects that would send, were there a receiver.
-func (h *handle) rvCall() {
+// rvCall wakes all for whom that bit is up, rvSender or rvRoom.
+func (h *handle) rvCall(bit int) {
 	for i := range h.rv {
 		switch {
-		case h.rv[i].Load()&(1<<rvSender) == 0:
+		case h.rv[i].Load()&(1<<bit) == 0:
 		case i == h.idx:
 			h.wakeWatchers()
+			if bit == rvRoom {
+				h.raisePoll(&h.send)
+			}
 		default:
 			h.ring1(i, ringSender)
 		}

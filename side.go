@@ -36,12 +36,13 @@ type side struct {
 
 	queue    waitList // guarded by h.mu
 	posters  waitList // rendezvous senders whose value is in the slot; guarded by h.mu
-	watchers waitList // Selects that would send, were there a receiver; guarded by h.mu
+	watchers waitList // Selects that would send, were there a receiver, and messages that wait for room; guarded by h.mu
 	poll     atomic.Pointer[poll]
 	goneCh   chan struct{}         // see chans.go; guarded by h.mu
 	isGone   bool                  // goneCh is closed; guarded by h.mu
 	noted    atomic.Bool           // somebody waits to be told that the channel is closed
 	failed   atomic.Pointer[error] // why a value of SendChan was lost
+	want     atomic.Uint64         // blocks of the arena that a TrySend found no room for, see arena.go
 	spins    atomic.Int32
 	tries    atomic.Int32
 	parks    atomic.Uint64

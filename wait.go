@@ -40,6 +40,7 @@ const (
 	waitTaken                    // that a rendezvous offer is taken
 	waitOutcome                  // the same, or that it may be taken back, which the poster wants
 	waitReceiver                 // that somebody waits to receive from a rendezvous; no flag is up for it, see rendezvous.go
+	waitRoom                     // for room in the arena, see arena.go; pos says for which message
 )
 
 // What is rung.
@@ -127,7 +128,7 @@ var canSpin = sync.OnceValue(func() bool { return onlineCPUs() > 1 })
 // Woken: a wake was spent on it, which the caller passes on. It may return early.
 func (s *side) await(ctx context.Context, k waitKind, pos uint64) (woken bool, err error) {
 	h := s.h
-	if s.alone && s.bar.Load() == 0 && h.spins && h.soon(h.place(s.d)) != nil {
+	if s.alone && k == waitTurn && s.bar.Load() == 0 && h.spins && h.soon(h.place(s.d)) != nil {
 		return false, nil
 	}
 	if h.opts.wait == Spin {
@@ -205,6 +206,8 @@ func (s *side) spinUntil(ready func() bool) bool {
 // ready looks whether a goroutine of the role itself would find something.
 func (h *handle) ready(d direction, k waitKind, pos uint64) bool {
 	switch {
+	case k == waitRoom:
+		return h.arena.ready(pos) || h.ctl.closed.Load() != 0
 	case k != waitTurn:
 		return h.settled(k, pos)
 	case d == sending:
@@ -256,7 +259,7 @@ func (s *side) queueUp(w *waiter) bool {
 		return false
 	}
 	switch w.kind {
-	case waitReceiver:
+	case waitReceiver, waitRoom:
 		s.watchers.push(w)
 		return true
 	case waitTurn:
@@ -281,10 +284,10 @@ func (s *side) dequeue(w *waiter) (woken bool) {
 		if !w.shared {
 			<-w.ch
 		}
-		return w.kind != waitReceiver
+		return w.kind < waitReceiver
 	}
 	w.list.remove(w)
-	if w.kind == waitReceiver {
+	if w.kind >= waitReceiver {
 		return false
 	}
 	if s.armed() { // A wake that is on its way finds the descriptor, and is passed on.
@@ -401,7 +404,10 @@ func (h *handle) wakeAll() {
 		}
 	}
 	if h.rendezvous {
-		h.rvCall()
+		h.rvCall(rvSender)
+	}
+	if h.arena != nil {
+		h.rvCall(rvRoom)
 	}
 }
 
@@ -687,7 +693,8 @@ func (h *handle) lookAfter() (found bool) {
 	found = !h.send.noteClosed()
 	if h.anyWatching() {
 		found = true
-		if _, ok := h.rvFind(); ok || h.ctl.closed.Load() != 0 || h.send.deserted(waitTurn) {
+		h.checkRoom()
+		if _, ok := h.rvFind(); ok || h.arena != nil || h.ctl.closed.Load() != 0 || h.send.deserted(waitTurn) {
 			h.wakeWatchers()
 		}
 	}
