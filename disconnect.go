@@ -18,6 +18,9 @@ const aliveEvery = 5 * time.Millisecond
 // anyLive says whether a live handle, this one included, has the role. It asks for the lock of one that had it
 // when it was last asked, and for the others' only if that one has gone.
 func (h *handle) anyLive(role uint64) bool {
+	if !h.hasMet(role) {
+		return true
+	}
 	h.peerMu.Lock()
 	defer h.peerMu.Unlock()
 	if h.entry(h.idx).state.Load()&role != 0 {
@@ -42,6 +45,31 @@ func (h *handle) anyLive(role uint64) bool {
 	return true // Somebody comes all the time, or scribbles on the count.
 }
 
+// meet notes, when half of a pair is joined, who has come so far, and who is there.
+func (h *handle) meet() {
+	for i := range h.came {
+		h.came[i] = h.ctl.came[i].Load()
+	}
+	h.met.Store(peerSends | peerReceives)
+	for _, role := range []uint64{peerSends, peerReceives} {
+		if !h.anyLive(role) {
+			h.met.And(^role)
+		}
+	}
+}
+
+// hasMet says whether somebody has been there whom a side of a pair can miss; else it waits for him.
+func (h *handle) hasMet(role uint64) bool {
+	if !h.opts.pair || h.met.Load()&role != 0 {
+		return true
+	}
+	if i := role / peerReceives; h.ctl.came[i].Load() == h.came[i] {
+		return false
+	}
+	h.met.Or(role)
+	return true
+}
+
 // maxLooks is how often anyLive looks at all entries because somebody joined meanwhile.
 const maxLooks = 1000
 
@@ -54,6 +82,9 @@ func (h *handle) plays(i int, role uint64) bool {
 // mayLive is anyLive for calls that ask all the time: it says yes for up to aliveEvery after the last one's death,
 // and never no before.
 func (h *handle) mayLive(role uint64) bool {
+	if !h.hasMet(role) {
+		return true
+	}
 	if h.entry(h.idx).state.Load()&role != 0 {
 		return true
 	}

@@ -92,6 +92,9 @@ func newHeader(name string, o *options, l *layout) (*header, error) {
 	if o.checksum {
 		h.flags |= flagChecksum
 	}
+	if o.pair {
+		h.flags |= flagPair
+	}
 	if h.capacity > 0 && canFenceProcesses() {
 		h.flags |= flagFences
 	}
@@ -122,6 +125,10 @@ func (h *header) compare(name string, o *options, l *layout) error {
 		}
 	} else if uint64(l.size) != h.size {
 		return corruptError(name, "its values have %d bytes by the description of their type and %d by the header", l.size, h.size)
+	}
+	if pair := h.flags&flagPair != 0; o.pair != pair {
+		kind := map[bool]string{true: "half of a pair (OpenDuplex)", false: "a channel of its own (Open)"}
+		return m("the kind of channel", kind[o.pair], kind[pair])
 	}
 	if o.capacity >= 0 && uint64(o.capacity) != h.capacity {
 		return m("the capacity", fmt.Sprint(o.capacity), fmt.Sprint(h.capacity))

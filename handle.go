@@ -46,6 +46,8 @@ type handle struct {
 	lastCheck  atomic.Int64
 	lastAlive  atomic.Int64    // when a Try call last asked whether anybody is there, see disconnect.go
 	partners   [2]atomic.Int32 // entries that had a role when last asked: sending, receiving
+	came       [2]uint32       // ctl.came when we joined
+	met        atomic.Uint64   // the roles that others have had since, or had then; of half of a pair
 	blind      atomic.Bool     // some participants' deaths are not watched
 	joinsSeen  atomic.Uint64   // ctl.joins+1 when the watches were last brought up
 
@@ -217,15 +219,18 @@ func (h *handle) join(roles uint64) error {
 			continue
 		}
 		h.sides.Add(1)
-		if h.info.flags&r.flag == 0 {
+		if h.info.flags&(r.flag|flagPair) == 0 {
 			continue
 		}
-		if r.s.alone = !raceEnabled && h.info.capacity > 0; r.s.alone {
+		if r.s.alone = !raceEnabled && h.info.capacity > 0 && h.info.flags&r.flag != 0; r.s.alone {
 			r.s.lane.Store(&lane{})
 		}
 		if ok, err := h.locks.tryLock(r.s.lock); err != nil {
 			return h.fail("lock its single role", err)
 		} else if !ok {
+			if h.info.flags&flagPair != 0 {
+				return &chanError{h.name, ErrBusy, fmt.Sprintf("%s holds this side of the pair; wait until it detaches or dies, or open the other side", h.holder(r.s.role))}
+			}
 			return &chanError{h.name, ErrBusy, fmt.Sprintf("%s holds its single role for %s; wait until that handle detaches or dies, or make the channel without a single role",
 				h.holder(r.s.role), r.what)}
 		}
@@ -239,6 +244,9 @@ func (h *handle) join(roles uint64) error {
 	h.race = newRaceState(h.info.id, h.n)
 	if err := h.startBell(); err != nil {
 		return h.fail("make a doorbell in "+h.opts.dir, err)
+	}
+	if h.opts.pair {
+		h.meet()
 	}
 	h.openLanes()
 	return nil

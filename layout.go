@@ -91,7 +91,8 @@ const (
 	flagFences   // who goes to sleep, or seals, fences for all who share the channel
 	flagChecksum // a sum behind each value, see checksum.go
 	flagBytes    // messages of bytes, see bytes.go
-	flagsKnown   = flagSingleSender | flagSingleReceiver | flagFences | flagChecksum | flagBytes
+	flagPair     // half of a pair: each role is held by one handle at a time, see duplex.go
+	flagsKnown   = flagSingleSender | flagSingleReceiver | flagFences | flagChecksum | flagBytes | flagPair
 )
 
 // control is the block at ctlOff. What one side writes often has a pair of cache
@@ -108,12 +109,12 @@ type control struct {
 	_         [128 - 8]byte
 	head      atomic.Uint64
 	_         [128 - 8]byte
-	givenUp   atomic.Uint64 // sends given up
-	wasted    atomic.Uint64 // positions that carried no value
-	givenBack atomic.Uint64 // values given back, or taken over from a dead receiver
-	recovered atomic.Uint64 // dead participants cleared away
-	joins     atomic.Uint64 // participants that have joined
-	came      atomic.Uint64 // the roles that somebody has had so far
+	givenUp   atomic.Uint64    // sends given up
+	wasted    atomic.Uint64    // positions that carried no value
+	givenBack atomic.Uint64    // values given back, or taken over from a dead receiver
+	recovered atomic.Uint64    // dead participants cleared away
+	joins     atomic.Uint64    // participants that have joined
+	came      [2]atomic.Uint32 // participants that have joined for sending, and for receiving
 	_         [64 - 48]byte
 	window    atomic.Uint64 // what the single sender has in hand, see straight.go; written all the time, by it alone
 	_         [64 - 8]byte

@@ -42,7 +42,8 @@ type options struct {
 	attach     bool
 	wait       Wait
 	disconnect bool
-	peers      int // how many handles an unnamed channel may have, 0: not stated
+	pair       bool // half of a pair, see duplex.go
+	peers      int  // how many handles an unnamed channel may have, 0: not stated
 	faultGuard bool
 	checksum   bool
 	maxMessage uint64 // 0: not stated

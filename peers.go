@@ -107,7 +107,11 @@ func (h *handle) takeEntry(roles uint64) (again bool, err error) {
 
 // announce has those who wait watch for the death of participant i, who has joined.
 func (h *handle) announce(i int) {
-	h.ctl.came.Or(h.entry(i).state.Load() & (peerSends | peerReceives))
+	for _, role := range []uint64{peerSends, peerReceives} {
+		if h.entry(i).state.Load()&role != 0 {
+			h.ctl.came[role/peerReceives].Add(1)
+		}
+	}
 	h.ctl.joins.Add(1) // Whoever parks after this sees it.
 	for k := range maxPeers {
 		if bit := uint64(1) << (k % 64); k != i && (h.ctl.senders[k/64].Load()|h.ctl.receivers[k/64].Load())&bit != 0 {

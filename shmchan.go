@@ -75,17 +75,26 @@ func OpenReceiver[T any](name string, opts ...Option) (*Receiver[T], error) {
 }
 
 func open[T any](name string, roles uint64, opts []Option) (*handle, codec[T], error) {
+	l, err := layoutFor[T](name)
+	if err != nil {
+		return nil, codec[T]{}, err
+	}
+	h, err := openHandle(name, l, roles, opts)
+	return h, codec[T]{bools: l.bools}, err
+}
+
+// layoutFor is layoutOf for a channel of that name.
+func layoutFor[T any](name string) (*layout, error) {
 	l, err := layoutOf(reflect.TypeFor[T]())
 	if err != nil {
 		var te *TypeError
 		if errors.As(err, &te) {
 			te.Channel = name
-			return nil, codec[T]{}, te
+			return nil, te
 		}
-		return nil, codec[T]{}, &chanError{name, err, "use a smaller type"}
+		return nil, &chanError{name, err, "use a smaller type"}
 	}
-	h, err := openHandle(name, l, roles, opts)
-	return h, codec[T]{bools: l.bools}, err
+	return l, nil
 }
 
 // Send sends v, and waits while the channel is full; with capacity 0, until v has

@@ -14,12 +14,10 @@ package shmchan
 //   - Before its seat is taken FromFiles changes nothing that a handle with the same files counts on.
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"reflect"
 	"runtime"
 	"syscall"
 	"time"
@@ -149,14 +147,9 @@ const (
 func unnamedName(i *header) string { return fmt.Sprintf("%s-%d-%x", unnamed, i.pid, i.id[:3]) }
 
 func unnamedLayout[T any]() (*layout, codec[T], error) {
-	l, err := layoutOf(reflect.TypeFor[T]())
-	var te *TypeError
-	switch {
-	case errors.As(err, &te):
-		te.Channel = unnamed
-		return nil, codec[T]{}, te
-	case err != nil:
-		return nil, codec[T]{}, &chanError{unnamed, err, "use a smaller type"}
+	l, err := layoutFor[T](unnamed)
+	if err != nil {
+		return nil, codec[T]{}, err
 	}
 	return l, codec[T]{bools: l.bools}, nil
 }
