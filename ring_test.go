@@ -6,6 +6,7 @@ package shmchan
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"testing"
 	"unsafe"
@@ -168,6 +169,29 @@ func TestSteppedPast(t *testing.T) {
 		for i := range int64(20) { // More than twice around.
 			require.NoError(t, ch.TrySend(i))
 			recv(i)
+		}
+	}
+}
+
+// A damaged value at the last position before wraparound is told by that position, by every way to receive.
+func TestDamagedJustBeforeWraparound(t *testing.T) {
+	type flag struct{ Is bool }
+	const last = 1<<posBits - 1
+	for kind, opts := range kinds {
+		for how := range waysToReceive(&Chan[flag]{&Sender[flag]{}, &Receiver[flag]{}}) {
+			ch := openTest[flag](t, append(opts, WithCapacity(4), withStart(last-2))...)
+			for range 2 { // The second call of a goroutine goes straight to its slot.
+				require.NoError(t, ch.Send(flag{true}))
+				require.NoError(t, second(ch.Recv()))
+			}
+			require.NoError(t, ch.Send(flag{true}))
+			require.NoError(t, ch.Send(flag{true}))
+			*(*byte)(ch.Sender.h.value(last)) = 2
+			got, err := waysToReceive(ch)[how]()
+			require.ErrorIs(t, err, ErrCorrupt, "%s %s", kind, how)
+			require.ErrorContains(t, err, fmt.Sprintf("the value at position %d has a bool", last), "%s %s", kind, how)
+			require.Zero(t, got, "%s %s", kind, how)
+			require.Equal(t, flag{true}, must[flag](t)(ch.Recv()), "%s %s", kind, how)
 		}
 	}
 }

@@ -716,7 +716,7 @@ func (r *Receiver[T]) getRun(buf []T) (n, freed int, err error) {
 			h.turnHead()
 		}
 		if bad {
-			return n, freed, r.badBool(wordPos(w) - 1)
+			return n, freed, r.badBool((wordPos(w) - 1) & posMask)
 		}
 		if k < len(run) {
 			break
