@@ -70,9 +70,7 @@ func (h *handle) breakUp() {
 	if h.faults.broken.Swap(true) {
 		return
 	}
-	// Should this fail, every touch is a fault of its own, and caught too.
-	_, _ = unix.MmapPtr(-1, 0, unsafe.Pointer(&h.mem[0]), uintptr(len(h.mem)), unix.PROT_READ|unix.PROT_WRITE,
-		unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_FIXED|unix.MAP_NORESERVE)
+	_ = mapZeros(h.mem) // Should this fail, every touch is a fault of its own, and caught too.
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range []*side{&h.send, &h.recv} {
@@ -86,6 +84,13 @@ func (h *handle) breakUp() {
 		}
 		s.closeGone()
 	}
+}
+
+// mapZeros puts private zeros in the place of memory. It is replaced by tests of the order in which a handle breaks.
+var mapZeros = func(mem []byte) error {
+	_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(&mem[0]), uintptr(len(mem)), unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_FIXED|unix.MAP_NORESERVE)
+	return err
 }
 
 // guard runs a call of a side.
