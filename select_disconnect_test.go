@@ -105,17 +105,17 @@ func parkedOn(t *testing.T, gone func(theirs *handle, role uint64)) {
 			for i := range mine {
 				if way.sends {
 					s := must[*Sender[int64]](t)(OpenSender[int64](name(i), append(opts, WithDisconnect())...))
-					r := must[*Receiver[int64]](t)(OpenReceiver[int64](name(i), opts...))
+					r := must[*Chan[int64]](t)(Open[int64](name(i), opts...))
 					defer func() { _, _ = s.Detach(), r.Detach() }()
 					for range way.capacity {
 						require.NoError(t, s.Send(1))
 					}
-					mine[i], theirs[i], cases = s.h, r.h, append(cases, SendCase(s, 2))
+					mine[i], theirs[i], cases = s.h, r.Sender.h, append(cases, SendCase(s, 2))
 				} else {
 					r := must[*Receiver[int64]](t)(OpenReceiver[int64](name(i), append(opts, WithDisconnect())...))
-					s := must[*Sender[int64]](t)(OpenSender[int64](name(i), opts...))
+					s := must[*Chan[int64]](t)(Open[int64](name(i), opts...))
 					defer func() { _, _ = s.Detach(), r.Detach() }()
-					mine[i], theirs[i], cases = r.h, s.h, append(cases, RecvCase(r, &v))
+					mine[i], theirs[i], cases = r.h, s.Sender.h, append(cases, RecvCase(r, &v))
 				}
 			}
 			if way.sends && way.capacity == 0 && !way.crowd {
@@ -155,7 +155,7 @@ func TestBackstopTellsSelects(t *testing.T) {
 	})
 }
 
-// Whoever has a peer gone tells the Selects of other handles too, without the backstop.
+// Who lets go of a role tells the Selects of other handles, without the backstop, also if he keeps the other role.
 func TestLastOneTellsSelects(t *testing.T) {
 	noBackstop(t)
 	parkedOn(t, func(theirs *handle, role uint64) {
@@ -165,4 +165,29 @@ func TestLastOneTellsSelects(t *testing.T) {
 		}
 		require.NoError(t, side.detach())
 	})
+}
+
+// A case that nobody is at the other end of is as likely as one that has a value.
+func TestSelectDesertedIsReady(t *testing.T) {
+	ch := openTest[int64](t, WithCapacity(1))
+	alone := must[*Receiver[int64]](t)(OpenReceiver[int64]("alone", WithDir(ch.Sender.h.opts.dir), WithDisconnect()))
+	var v int64
+	for name, sel := range map[string]func(...Case) (int, error){
+		"Select": func(cases ...Case) (int, error) { return Select(t.Context(), cases...) }, "TrySelect": TrySelect,
+	} {
+		var count [2]int
+		for range 200 {
+			_ = ch.TrySend(1)
+			i, err := sel(RecvCase(ch.Receiver, &v), RecvCase(alone, &v))
+			count[i]++
+			if i == 1 {
+				require.ErrorIs(t, err, ErrDisconnected)
+			} else {
+				require.NoError(t, err)
+			}
+		}
+		t.Log(name, count)
+		assert.Greater(t, min(count[0], count[1]), 40, "%s: one in a million million is that far off", name)
+	}
+	require.NoError(t, alone.Detach())
 }
