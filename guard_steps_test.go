@@ -6,6 +6,7 @@ package shmchan
 import (
 	"os"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -255,4 +256,26 @@ func TestFaultGuardTakesNothing(t *testing.T) {
 	})
 	require.ErrorIs(t, err, ErrCorrupt)
 	require.Zero(t, v)
+}
+
+// Who finds a handle that another is about to break returns when there are zeros, so that what surely runs once more cannot fault again.
+func TestBreakUpIsWaitedFor(t *testing.T) {
+	usual := mapZeros
+	t.Cleanup(func() { mapZeros = usual })
+	h := openTest[int64](t, WithFaultGuard()).Sender.h
+	var replaced atomic.Bool
+	other := make(chan bool, 1)
+	mapZeros = func(mem []byte) error {
+		go func() {
+			h.breakUp()
+			other <- replaced.Load()
+		}()
+		for range 1000 { // It has its chance.
+			runtime.Gosched()
+		}
+		replaced.Store(true)
+		return usual(mem)
+	}
+	h.breakUp()
+	require.True(t, <-other)
 }
