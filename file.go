@@ -95,6 +95,9 @@ func newHeader(name string, o *options, l *layout) (*header, error) {
 	if o.pair {
 		h.flags |= flagPair
 	}
+	if o.hugePages {
+		h.flags |= flagHugePages
+	}
 	if h.capacity > 0 && canFenceProcesses() {
 		h.flags |= flagFences
 	}
@@ -142,6 +145,9 @@ func (h *header) compare(name string, o *options, l *layout) error {
 	if o.checksum && h.flags&flagChecksum == 0 {
 		return m("the checksum", "CRC-32C", "none")
 	}
+	if o.hugePages && h.flags&flagHugePages == 0 {
+		return m("the size of pages", "2 MiB", "that of the system")
+	}
 	if h.flags&flagFences != 0 && !canFenceProcesses() {
 		return &chanError{name, errors.ErrUnsupported, "the others count on membarrier(2), which this process may not call; allow it in the sandbox, or have a process that may not call it make the channel"}
 	}
@@ -165,13 +171,23 @@ func create(name, path string, o *options, h *header) (f *os.File, mem []byte, e
 	if err := f.Chmod(o.mode); err != nil {
 		return f, mem, advise(name, fmt.Sprintf("set the mode %v", o.mode), err)
 	}
-	if err := allocate(f, int64(h.length)); err != nil {
+	err = allocate(f, int64(h.length))
+	if refused := hugetlbRefuses(name, f, o.hugePages, err); refused != nil {
+		return f, mem, refused
+	}
+	if err != nil {
 		return f, mem, advise(name, fmt.Sprintf("allocate %d bytes in %s", h.length, o.dir), err)
 	}
 	if mem, err = mapShared(f, h.length); err != nil {
 		return f, mem, advise(name, fmt.Sprintf("map %d bytes", h.length), err)
 	}
+	if o.hugePages {
+		collapse(mem)
+	}
 	h.fill(mem)
+	if err := o.settle(name, mem); err != nil {
+		return f, mem, err
+	}
 	if err := os.Link(tmp, path); err != nil {
 		return f, mem, advise(name, "give it its name", err)
 	}
@@ -427,14 +443,14 @@ var mapShared = func(f *os.File, length uint64) ([]byte, error) {
 	if bits.UintSize == 32 && length > 1<<31-1 {
 		return nil, unix.ENOMEM
 	}
-	return unix.Mmap(int(f.Fd()), 0, int(length), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	return mapFile(f, length, unix.PROT_READ|unix.PROT_WRITE)
 }
 
 var unmap = func(mem []byte) error {
 	if mem == nil {
 		return nil
 	}
-	return unix.Munmap(mem)
+	return unix.MunmapPtr(unsafe.Pointer(&mem[0]), uintptr(len(mem)))
 }
 
 func atomicAt(mem []byte, off uint64) *atomic.Uint64 {

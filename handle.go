@@ -70,6 +70,9 @@ type handle struct {
 
 	faults faultGuard
 
+	hugeBytes int64 // of mem in huge pages when we joined, see hugepages.go
+	memReady  bool  // what the options want of mem is done, see locked.go
+
 	onPark func() // for tests: called before a call's flag goes up
 }
 
@@ -109,6 +112,7 @@ func (h *handle) open(l *layout, roles uint64) (again bool, err error) {
 		} else if err != nil {
 			return false, err
 		}
+		h.memReady = true
 		return h.joinAndLook(roles)
 	}
 	if err != nil {
@@ -193,6 +197,9 @@ var testLocks = func(h *handle) locker { return newLocks(h.file, h.info, h.opts.
 // join takes the single roles and an entry, and makes the doorbell.
 func (h *handle) join(roles uint64) error {
 	h.adopt()
+	if err := h.settle(); err != nil {
+		return err
+	}
 	h.send = side{h: h, d: sending, role: peerSends, lock: lockSender}
 	h.recv = side{h: h, d: receiving, role: peerReceives, lock: lockReceiver}
 	for _, r := range []struct {
@@ -240,6 +247,7 @@ func (h *handle) join(roles uint64) error {
 	} else if err := h.attach(roles); err != nil {
 		return err
 	}
+	h.noteHugePages()
 	h.startStraight()
 	h.race = newRaceState(h.info.id, h.n)
 	if err := h.startBell(); err != nil {
@@ -768,6 +776,7 @@ type Stats struct {
 	Receivers   int    // handles attached for receiving, not checked to be alive
 	Waiting     int    // handles that wait now, in either direction
 	Parked      uint64 // times that a call on this handle parked
+	HugeBytes   int64  // with WithHugePages: bytes of this handle's mapping that were in huge pages at Open; 0 also if the system does not tell
 }
 
 func (h *handle) statsNow() Stats {
@@ -834,7 +843,7 @@ func (h *handle) stats() Stats {
 	st := Stats{
 		Name: h.name, Cap: int(h.info.capacity), Len: n, Closed: h.ctl.closed.Load() != 0,
 		Redelivered: h.ctl.givenBack.Load(), Abandoned: h.ctl.givenUp.Load(), Recovered: h.ctl.recovered.Load(),
-		Parked: h.send.parks.Load() + h.recv.parks.Load(),
+		Parked: h.send.parks.Load() + h.recv.parks.Load(), HugeBytes: h.hugeBytes,
 	}
 	// Others go on between the looks, so a count may be off by theirs, but not below 0.
 	st.Sent = uint64(max(0, dist(tail, (h.info.start+h.ctl.wasted.Load())&posMask)-int64(without)))

@@ -23,6 +23,7 @@ type Info struct {
 	SingleSender   bool
 	SingleReceiver bool
 	Checksum       bool // a CRC-32C beside each value
+	HugePages      bool // made with WithHugePages; HugeBytes says how many there are
 	Mode           fs.FileMode
 	Bytes          int64 // of the channel's file
 	Path           string
@@ -71,10 +72,11 @@ func Inspect(name string, opts ...Option) (Info, error) {
 }
 
 func (h *handle) inspect() (Info, error) {
+	h.noteHugePages()
 	hd := h.info
 	info := Info{
 		Stats: h.stats(), Type: hd.typeName, Layout: hd.text, Size: int(hd.size), Path: h.path,
-		SingleSender: hd.flags&flagSingleSender != 0, SingleReceiver: hd.flags&flagSingleReceiver != 0, Checksum: hd.flags&flagChecksum != 0,
+		SingleSender: hd.flags&flagSingleSender != 0, SingleReceiver: hd.flags&flagSingleReceiver != 0, Checksum: hd.flags&flagChecksum != 0, HugePages: hd.flags&flagHugePages != 0,
 		PID: int(hd.pid), Created: time.Unix(0, int64(hd.created)), Bytes: int64(hd.length),
 	}
 	if st, err := h.file.Stat(); err == nil {
@@ -127,5 +129,5 @@ func List(opts ...Option) ([]string, error) {
 
 // mapToRead is replaced by tests that change the file just then.
 var mapToRead = func(f *os.File, length uint64) ([]byte, error) {
-	return unix.Mmap(int(f.Fd()), 0, int(length), unix.PROT_READ, unix.MAP_SHARED)
+	return mapFile(f, length, unix.PROT_READ)
 }

@@ -88,11 +88,12 @@ const (
 const (
 	flagSingleSender uint64 = 1 << iota
 	flagSingleReceiver
-	flagFences   // who goes to sleep, or seals, fences for all who share the channel
-	flagChecksum // a sum behind each value, see checksum.go
-	flagBytes    // messages of bytes, see bytes.go
-	flagPair     // half of a pair: each role is held by one handle at a time, see duplex.go
-	flagsKnown   = flagSingleSender | flagSingleReceiver | flagFences | flagChecksum | flagBytes | flagPair
+	flagFences    // who goes to sleep, or seals, fences for all who share the channel
+	flagChecksum  // a sum behind each value, see checksum.go
+	flagBytes     // messages of bytes, see bytes.go
+	flagPair      // half of a pair: each role is held by one handle at a time, see duplex.go
+	flagHugePages // the file is a multiple of hugeUnit, see hugepages.go
+	flagsKnown    = flagSingleSender | flagSingleReceiver | flagFences | flagChecksum | flagBytes | flagPair | flagHugePages
 )
 
 // control is the block at ctlOff. What one side writes often has a pair of cache
@@ -210,6 +211,9 @@ func (h *header) geometry() bool {
 		h.wordsAt = roundUp(h.slotsAt+lo, 128)
 		h.arenaAt = roundUp(h.wordsAt+arenaHints+8*h.blocks, headerPage)
 		h.length = roundUp(h.arenaAt+h.block*h.blocks, headerPage)
+	}
+	if h.flags&flagHugePages != 0 {
+		h.length = roundUp(h.length, hugeUnit)
 	}
 	return h.length <= uint64(math.MaxInt)
 }

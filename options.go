@@ -48,6 +48,9 @@ type options struct {
 	checksum   bool
 	maxMessage uint64 // 0: not stated
 	arena      uint64 // bytes, 0: not stated
+	hugePages  bool
+	prefault   bool
+	locked     bool
 	start      uint64 // the first position, for tests of wraparound
 	invalid    string
 }

@@ -229,6 +229,9 @@ func (h *handle) makeUnnamed() (err error) {
 	if h.mem, err = mapShared(h.file, h.info.length); err != nil {
 		return h.fail(fmt.Sprintf("map %d bytes", size), err)
 	}
+	if h.opts.hugePages {
+		collapse(h.mem)
+	}
 	h.info.fill(h.mem)
 	if portableUnnamed {
 		return nil

@@ -94,7 +94,12 @@ func TestStatShowsEverything(t *testing.T) {
 	require.Equal(t, []string{"sends,", "receives", "yes", "no"}, fields(t, stdout, pid())[1:5])
 	require.Equal(t, []string{"Symbol", "[8]uint8", "40", "8", "1"}, fields(t, stdout, "Symbol"))
 
+	require.Equal(t, []string{"huge", "pages", "not", "asked", "for"}, fields(t, stdout, "huge"))
+
 	require.NoError(t, ch.Detach())
+	open(t, dir, "large", shmchan.WithHugePages())
+	_, stdout, _ = shmchanRun("stat", "--dir", dir, "large")
+	require.Equal(t, []string{"of", "2", "MiB"}, fields(t, stdout, "huge")[4:])
 	_, stdout, _ = shmchanRun("stat", "--dir", dir, "trades")
 	require.Contains(t, stdout, "nobody holds it")
 }

@@ -50,6 +50,7 @@ func show(out io.Writer, info shmchan.Info) error {
 		{"senders", roleOf(info.Senders, info.SingleSender)},
 		{"receivers", roleOf(info.Receivers, info.SingleReceiver)},
 		{"checksum", checksumOf(info)},
+		{"huge pages", hugePagesOf(info)},
 		{"waiting", info.Waiting},
 		{"in channel", info.Len},
 		{"sent", info.Sent},
@@ -115,6 +116,13 @@ func yesNo(b bool) string {
 }
 
 func moment(t time.Time) string { return t.Format("2006-01-02 15:04:05.000 MST") }
+
+func hugePagesOf(info shmchan.Info) string {
+	if !info.HugePages {
+		return "not asked for"
+	}
+	return fmt.Sprintf("%s of %s", byteCount(info.HugeBytes), byteCount(info.Bytes))
+}
 
 func checksumOf(info shmchan.Info) string {
 	if info.Checksum {

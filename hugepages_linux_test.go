@@ -1,0 +1,168 @@
+package shmchan
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// canHugePages: whether this system moves the pages of a file in a tmpfs into a huge one, as a program that is not ours finds.
+func canHugePages(t *testing.T) error {
+	fd, err := unix.MemfdCreate("probe", unix.MFD_CLOEXEC)
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	require.NoError(t, unix.Ftruncate(fd, hugeUnit))
+	all, err := unix.Mmap(-1, 0, 3*hugeUnit, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	require.NoError(t, err)
+	defer func() { _ = unix.Munmap(all) }()
+	at := unsafe.Pointer(&all[-uintptr(unsafe.Pointer(&all[0]))%hugeUnit])
+	_, err = unix.MmapPtr(fd, 0, at, hugeUnit, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_FIXED)
+	require.NoError(t, err)
+	mem := unsafe.Slice((*byte)(at), hugeUnit)
+	for i := range mem {
+		mem[i] = 1
+	}
+	return unix.Madvise(mem, unix.MADV_COLLAPSE)
+}
+
+func TestHugePagesAreThere(t *testing.T) {
+	if err := canHugePages(t); err != nil {
+		t.Skipf("no huge pages here: %v (from Linux 6.1 on, with /sys/kernel/mm/transparent_hugepage/shmem_enabled not deny, and memory that is free in one piece)", err)
+	}
+	hugeChannels(t, func(t *testing.T, ch *Chan[message]) {
+		h := ch.Sender.h
+		require.Zero(t, uintptr(unsafe.Pointer(&h.mem[0]))%hugeUnit)
+		require.Equal(t, int64(len(h.mem)), ch.Stats().HugeBytes)
+		require.Equal(t, int64(len(h.mem)), hugeBytes(h.mem))
+		aLap(t, ch)
+		if h.path == "" {
+			other := must[*Chan[message]](t)(FromFiles[message](must[[]*os.File](t)(ch.Files())))
+			defer func() { _ = other.Detach() }()
+			require.Equal(t, int64(len(h.mem)), other.Stats().HugeBytes)
+			return
+		}
+		require.Equal(t, int64(len(h.mem)), again(t, ch).Stats().HugeBytes)
+		require.Equal(t, int64(len(h.mem)), must[Info](t)(Inspect("test", WithDir(h.opts.dir))).HugeBytes)
+	}, WithHugePages(), WithCapacity(1<<15))
+}
+
+// Where the system has none the channel works, and says that it has none.
+func TestHugePagesThatAreNotThere(t *testing.T) {
+	was := madvise
+	t.Cleanup(func() { madvise = was })
+	madvise = func([]byte, int) error { return unix.EINVAL }
+	hugeChannels(t, func(t *testing.T, ch *Chan[message]) {
+		require.Zero(t, ch.Stats().HugeBytes)
+		aLap(t, ch)
+	}, WithHugePages(), WithCapacity(100))
+}
+
+func TestHugeBytes(t *testing.T) {
+	smaps := strings.ReplaceAll(`7f0000000000-7f0000200000 rw-s 00000000 00:19 5 /dev/shm/other
+Rss:                2048 kB
+ShmemPmdMapped:     2048 kB
+7f0000200000-7f0000a00000 rw-s 00000000 00:19 6 /dev/shm/shmchan.x
+Size:               8192 kB
+ShmemPmdMapped:     4096 kB
+FilePmdMapped:         0 kB
+Shared_Hugetlb:     2048 kB
+Private_Hugetlb:    1024 kB
+VmFlags: rd wr sh mr mw me ms hg
+7f0000a00000-7f0000c00000 rw-s 00000000 00:19 5 /dev/shm/other
+ShmemPmdMapped:     1024 kB
+`, "\t", "")
+	for at, want := range map[uint64]int64{0x7f0000200000: 7 << 20, 0x7f00009fffff: 7 << 20, 0x7f0000000000: 2 << 20, 0x7f0000a00000: 1 << 20, 0x1000: 0} {
+		require.Equal(t, want, hugeBytesIn(strings.NewReader(smaps), at), "%#x", at)
+	}
+	was := procSmaps
+	t.Cleanup(func() { procSmaps = was })
+	procSmaps = "/nonexistent"
+	require.Zero(t, hugeBytes(make([]byte, 1)), "no /proc")
+}
+
+// A hole is aligned whatever lies around it, and nothing else of the process is lost.
+func TestAlignedHole(t *testing.T) {
+	var holes []unsafe.Pointer
+	for i := range 20 {
+		at := must[unsafe.Pointer](t)(alignedHole(uintptr(1+i%3) * hugeUnit))
+		require.Zero(t, uintptr(at)%hugeUnit)
+		holes = append(holes, at)
+	}
+	for i, at := range holes {
+		require.NoError(t, unix.MunmapPtr(at, uintptr(1+i%3)*hugeUnit))
+	}
+	_, err := alignedHole(1 << 62 >> (64 - 8*unsafe.Sizeof(uintptr(0))))
+	require.ErrorIs(t, err, unix.ENOMEM)
+}
+
+func freeHugePages(t *testing.T) (free int) {
+	b, err := os.ReadFile("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+	if err == nil {
+		_, err = fmt.Sscan(string(b), &free)
+	}
+	if more, errMore := os.ReadFile("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages"); err == nil && errMore == nil {
+		var n int
+		_, err = fmt.Sscan(string(more), &n)
+		free += n
+	}
+	if err != nil {
+		t.Skipf("no hugetlbfs here: %v", err)
+	}
+	return free
+}
+
+func TestHugetlbfs(t *testing.T) {
+	dir, err := mountMemory(t, "hugetlbfs", "pagesize=2M")
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENODEV) {
+		t.Skipf("needs to mount a hugetlbfs: %v", err)
+	}
+	require.NoError(t, err)
+	_, err = Open[message]("test", WithDir(dir))
+	require.ErrorContains(t, err, "with WithHugePages only")
+	require.True(t, errors.Is(err, fs.ErrInvalid) || errors.Is(err, unix.ENOSPC))
+	dirEmpty(t, dir)
+
+	t.Run("none free", func(t *testing.T) {
+		if n := freeHugePages(t); n > 64 {
+			t.Skipf("%d huge pages are free here, for this test too many to ask for more", n)
+		}
+		_, err := Open[message]("test", WithDir(dir), WithHugePages(), WithCapacity(1<<21))
+		require.True(t, errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.ENOMEM), "%v", err)
+		require.ErrorContains(t, err, `channel "test"`)
+		require.ErrorContains(t, err, "/proc/sys/vm/nr_hugepages")
+		dirEmpty(t, dir)
+	})
+	t.Run("works", func(t *testing.T) {
+		if n := freeHugePages(t); n < 4 {
+			t.Skipf("%d huge pages are free here and this takes 4: /proc/sys/vm/nr_overcommit_hugepages", n)
+		}
+		ch, err := Open[message]("test", WithDir(dir), WithHugePages(), WithCapacity(1<<14))
+		require.NoError(t, err)
+		require.Equal(t, int64(len(ch.Sender.h.mem)), ch.Stats().HugeBytes)
+		aLap(t, ch)
+		other := again(t, ch, WithLockedMemory(), WithFaultGuard())
+		aLap(t, other)
+		require.Equal(t, int64(len(ch.Sender.h.mem)), must[Info](t)(Inspect("test", WithDir(dir))).HugeBytes)
+		require.NoError(t, ch.Close())
+		require.NoError(t, ch.Detach())
+		require.NoError(t, other.Detach())
+		dirEmpty(t, dir)
+	})
+	t.Run("of 1 GiB", func(t *testing.T) {
+		dir, err := mountMemory(t, "hugetlbfs", "pagesize=1G")
+		if err != nil {
+			t.Skipf("no pages of 1 GiB here: %v", err)
+		}
+		_, err = Open[message]("test", WithDir(dir), WithHugePages())
+		require.ErrorIs(t, err, fs.ErrInvalid)
+		require.ErrorContains(t, err, "a hugetlbfs of 1048576 KiB pages")
+		dirEmpty(t, dir)
+	})
+}
