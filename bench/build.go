@@ -165,6 +165,8 @@ func buildAeron(ctx context.Context, b *builder) ([]string, error) {
 }
 
 // runPython needs no build.
-func runPython(_ context.Context, b *builder) ([]string, error) {
-	return []string{"python3", filepath.Join(b.src, "peers", "python", "sockets.py")}, nil
+func runPython(file string) func(context.Context, *builder) ([]string, error) {
+	return func(_ context.Context, b *builder) ([]string, error) {
+		return []string{"python3", filepath.Join(b.src, "peers", "python", file)}, nil
+	}
 }

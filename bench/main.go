@@ -1,7 +1,8 @@
 // Command bench measures shmchan beside its peers, on the same work, in one run.
 //
-//	go run ./bench           everything that can run here
-//	go run ./bench -quick    only proves that it runs
+//	go run ./bench                      everything that can run here
+//	go run ./bench -scenario original   what shmchan was first made for, beside Python and gRPC
+//	go run ./bench -quick               only proves that it runs
 //
 // README.md says what is measured and what the figures mean.
 package main
@@ -32,6 +33,7 @@ func main() {
 type flags struct {
 	settings
 	quick, list  bool
+	scenario     string
 	peers, rows  string
 	build, out   string
 	limit        time.Duration
@@ -39,28 +41,30 @@ type flags struct {
 	wantP, wantR *regexp.Regexp
 }
 
-func parseFlags() (f flags, err error) {
-	flag.BoolVar(&f.quick, "quick", false, "only prove that it runs: short, few rows, no peers that take long to build, unless -peers is given")
-	flag.BoolVar(&f.list, "list", false, "list rows and peers, and measure nothing")
-	flag.StringVar(&f.peers, "peers", "", "only the peers that match this regular expression")
-	flag.StringVar(&f.rows, "rows", "", "only the rows that match this regular expression, such as ^oneway/64")
-	flag.DurationVar(&f.Time, "time", 300*time.Millisecond, "how long a measurement takes, about")
-	flag.IntVar(&f.Repeat, "repeat", 5, "how often each is measured")
-	flag.DurationVar(&f.Idle, "idle", 10*time.Second, "how long the receiver of the row idle waits")
-	flag.DurationVar(&f.limit, "limit", time.Minute, "when a measurement is given up, beside what -idle takes")
-	flag.StringVar(&f.cpus, "cpus", "0,1", "the CPUs of the senders and of the receivers")
-	flag.StringVar(&f.build, "build", "", "where to build (default: the user's cache)")
-	flag.StringVar(&f.out, "out", "", "where to write results (default: beside what is built)")
-	flag.Parse()
-	if flag.NArg() > 0 {
-		return f, fmt.Errorf("what is %q?", flag.Arg(0))
+func parse(args []string) (f flags, err error) {
+	set := flag.NewFlagSet("bench", flag.ExitOnError)
+	set.BoolVar(&f.quick, "quick", false, "only prove that it runs: short, few rows, no peers that take long to build, unless -peers is given")
+	set.BoolVar(&f.list, "list", false, "list rows and peers, and measure nothing")
+	set.StringVar(&f.scenario, "scenario", "", "what to measure: peers (the default), original or tuning; with -quick all of them unless it is given")
+	set.StringVar(&f.peers, "peers", "", "only the peers that match this regular expression")
+	set.StringVar(&f.rows, "rows", "", "only the rows that match this regular expression, such as ^oneway/64")
+	set.DurationVar(&f.Time, "time", 300*time.Millisecond, "how long a measurement takes, about")
+	set.IntVar(&f.Repeat, "repeat", 5, "how often each is measured")
+	set.DurationVar(&f.Idle, "idle", 10*time.Second, "how long the receiver of the row idle waits")
+	set.DurationVar(&f.limit, "limit", time.Minute, "when a measurement is given up, beside what -idle takes")
+	set.StringVar(&f.cpus, "cpus", "0,1", "the CPUs of the senders and of the receivers")
+	set.StringVar(&f.build, "build", "", "where to build (default: the user's cache)")
+	set.StringVar(&f.out, "out", "", "where to write results (default: beside what is built)")
+	_ = set.Parse(args) // It ends the program itself.
+	if set.NArg() > 0 {
+		return f, fmt.Errorf("what is %q?", set.Arg(0))
 	}
 	if f.quick {
 		given := map[string]bool{}
-		flag.Visit(func(g *flag.Flag) { given[g.Name] = true })
+		set.Visit(func(g *flag.Flag) { given[g.Name] = true })
 		for name, value := range map[string]string{"time": "10ms", "repeat": "1", "idle": "300ms"} {
 			if !given[name] {
-				if err := flag.Set(name, value); err != nil {
+				if err := set.Set(name, value); err != nil {
 					return f, err
 				}
 			}
@@ -89,9 +93,33 @@ func parseFlags() (f flags, err error) {
 	return f, nil
 }
 
-func (f *flags) chosenRows() []row {
+// chosenScenarios are those of the flags that have rows and peers of the flags.
+func (f *flags) chosenScenarios() ([]chosen, error) {
+	var all []chosen
+	known := false
+	for i, s := range scenarios() {
+		is := s.name == f.scenario || f.scenario == "" && (i == 0 || f.quick || f.list)
+		known = known || is
+		if !is {
+			continue
+		}
+		c := chosen{scenario: s, rows: f.chosenRows(s)}
+		if c.peers = f.chosenPeers(s, c.rows); len(c.peers) > 0 {
+			all = append(all, c)
+		}
+	}
+	if !known {
+		return nil, fmt.Errorf("no scenario %q: go run ./bench -list shows all", f.scenario)
+	}
+	if len(all) == 0 {
+		return nil, errors.New("no peer has such a row: go run ./bench -list shows all rows and peers")
+	}
+	return all, nil
+}
+
+func (f *flags) chosenRows(s scenario) []row {
 	var rows []row
-	for _, r := range allRows() {
+	for _, r := range s.rows() {
 		if f.wantR.MatchString(r.Name) && (!f.quick || r.quick) {
 			rows = append(rows, r)
 		}
@@ -100,9 +128,9 @@ func (f *flags) chosenRows() []row {
 }
 
 // chosenPeers are those that can do one of the rows; unbuilt.
-func (f *flags) chosenPeers(rows []row) []*peer {
+func (f *flags) chosenPeers(s scenario, rows []row) []*peer {
 	var peers []*peer
-	for _, p := range allPeers() {
+	for _, p := range s.peers() {
 		if !f.wantP.MatchString(p.Name) || f.quick && p.program.long && f.peers == "" {
 			continue
 		}
@@ -117,17 +145,18 @@ func (f *flags) chosenPeers(rows []row) []*peer {
 }
 
 func mainErr() error {
-	f, err := parseFlags()
+	f, err := parse(os.Args[1:])
 	if err != nil {
 		return err
 	}
-	rows := f.chosenRows()
-	peers := f.chosenPeers(rows)
-	if len(peers) == 0 {
-		return errors.New("no peer has such a row: go run ./bench -list shows all rows and peers")
+	scenarios, err := f.chosenScenarios()
+	if err != nil {
+		return err
 	}
 	if f.list {
-		list(rows, peers)
+		for _, c := range scenarios {
+			list(c)
+		}
 		return nil
 	}
 	if err := canPin(f.CPUs); err != nil {
@@ -139,35 +168,54 @@ func mainErr() error {
 	if err != nil {
 		return err
 	}
-	peers, missing := build(ctx, b, peers)
 	line, err := yardstickProgram(ctx, b)
 	if err != nil {
 		return err
 	}
+	built := map[string]*program{}
+	var errs []error
+	for _, c := range scenarios {
+		errs = append(errs, f.measure(ctx, b, built, line, c))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// measure is a scenario from building to its files.
+func (f *flags) measure(ctx context.Context, b *builder, built map[string]*program, line []string, c chosen) error {
+	peers, missing := build(ctx, b, built, c.peers)
 	run := &bench{
 		settings: f.settings, quick: f.quick, line: line, counts: map[string]uint64{},
 		runner:   &runner{launch: newLauncher(), limit: f.limit},
 		progress: func(format string, a ...any) { fmt.Printf(format+"\n", a...) },
 	}
-	all, err := run.run(ctx, rows, peers)
-	r := report{Facts: lookAround(b.src), Settings: f.settings, Rows: rows, Peers: peers, Missing: missing, All: all}
+	all, err := run.run(ctx, c.rows, peers)
+	r := report{
+		Scenario: c.name, Facts: lookAround(b.src), Settings: f.settings, Rows: c.rows, Peers: peers, Missing: missing,
+		All: all, scenario: c.scenario,
+	}
+	r.Goals = r.reach()
 	fmt.Println()
 	fmt.Print(r.text())
 	if writeErr := r.write(f.out); writeErr != nil {
 		return errors.Join(err, writeErr)
 	}
-	fmt.Printf("\nresults.json, results.md and the plots are in %s\n", f.out)
+	fmt.Printf("\n%s.json, %s.md and the plots are in %s\n", c.files, c.files, f.out)
 	return errors.Join(err, r.failures())
 }
 
-func list(rows []row, peers []*peer) {
-	for _, r := range rows {
-		fmt.Printf("%-16s %s\n", r.Name, r.Title)
+func list(c chosen) {
+	fmt.Printf("-scenario %s: %s\n\n", c.name, c.title)
+	for _, r := range c.rows {
+		fmt.Printf("%-22s %s\n", r.Name, r.Title)
 	}
 	fmt.Println()
-	for _, p := range peers {
-		fmt.Printf("%-28s %s\n", p.Name, p.Setting)
+	for _, p := range c.peers {
+		fmt.Printf("%-36s %s\n", p.Name, p.Setting)
 	}
+	fmt.Println()
 }
 
 // places finds the sources and makes the directories.
@@ -193,15 +241,15 @@ func (f *flags) places() (*builder, error) {
 	return b, errors.Join(os.MkdirAll(b.dir, 0o700), os.MkdirAll(f.out, 0o755))
 }
 
-// build builds what the peers need and says what it could not.
-func build(ctx context.Context, b *builder, peers []*peer) (able []*peer, missing []missingPeer) {
-	built := map[*program]bool{}
+// build builds what the peers need, unless it is built, and says what it could not.
+func build(ctx context.Context, b *builder, built map[string]*program, peers []*peer) (able []*peer, missing []missingPeer) {
 	for _, p := range peers {
-		if !built[p.program] {
-			built[p.program] = true
+		if built[p.program.name] == nil {
+			built[p.program.name] = p.program
 			fmt.Printf("building %s\n", p.program.name)
 			p.program.make(ctx, b)
 		}
+		p.program = built[p.program.name]
 		if p.program.missing == nil {
 			able = append(able, p)
 			continue

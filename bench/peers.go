@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/shmchan/shmchan/bench/internal/contract"
 )
 
@@ -13,9 +15,13 @@ type peer struct {
 	program   *program
 	rows      []string // the kinds that it can do; pingpong by spin and park
 	sizes     []int    // if not all
+	only      string   // what the names of its rows begin with
 }
 
 func (p *peer) can(r row) bool {
+	if !strings.HasPrefix(r.Name, p.only) {
+		return false
+	}
 	kind := r.Kind
 	if kind == contract.PingPong {
 		kind = r.Wait
@@ -69,7 +75,7 @@ func allPeers() []*peer {
 		queues  = goProgram("queues")
 		shmipc  = goProgram("shmipc")
 		mangos  = goProgram("mangos")
-		python  = &program{name: "python", build: runPython, needs: []string{"python3"}}
+		python  = &program{name: "python", build: runPython("sockets.py"), needs: []string{"python3"}}
 		mq      = &program{name: "mq", build: buildC("mq.cpp", "-lrt"), needs: []string{"g++"}}
 		boostMQ = &program{name: "boost_mq", build: buildC("boost_mq.cpp", "-lrt"), needs: []string{"g++"}, how: "apt-get install libboost-dev", long: true}
 		boostLF = &program{name: "boost_lockfree", build: buildC("boost_lockfree.cpp"), needs: []string{"g++"}, how: "apt-get install libboost-dev", long: true}

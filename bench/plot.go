@@ -98,8 +98,8 @@ func (r *report) byRow(rows []row, at placement, x func(row) float64, y func(mea
 	return all
 }
 
-// plots writes what the rows allow and says which files.
-func (r *report) plots(dir string) (files []string, err error) {
+// pictures are the plots of the scenario peers.
+func (r *report) pictures() []picture {
 	rate := func(m measurement) float64 { return m.PerSecond }
 	pictures := []picture{}
 
@@ -137,8 +137,12 @@ func (r *report) plots(dir string) (files []string, err error) {
 		x: "from burst to burst", y: "time of a burst", xTicks: decades("ns"), yTicks: decades("ns"), logX: true,
 		lines: r.byRow(burstRows, at, func(w row) float64 { return float64(w.Gap) }, func(m measurement) float64 { return m.P50 }),
 	})
+	return pictures
+}
 
-	for _, p := range pictures {
+// plots writes what the rows allow and says which files.
+func (r *report) plots(dir string) (files []string, err error) {
+	for _, p := range r.scenario.pictures(r) {
 		p.lines = slices.DeleteFunc(p.lines, func(s series) bool { return len(s.points) == 0 })
 		if len(p.lines) == 0 {
 			continue

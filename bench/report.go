@@ -21,12 +21,16 @@ type missingPeer struct {
 }
 
 type report struct {
+	Scenario string        `json:"scenario"`
 	Facts    facts         `json:"facts"`
 	Settings settings      `json:"settings"`
 	Rows     []row         `json:"rows"`
 	Peers    []*peer       `json:"peers"`
 	Missing  []missingPeer `json:"missing,omitempty"`
+	Goals    []reached     `json:"goals,omitempty"`
 	All      []measurement `json:"measurements"`
+
+	scenario scenario
 }
 
 // of are the measurements of a peer in a row.
@@ -45,8 +49,8 @@ type line struct {
 	peer      *peer
 	placement placement
 	figure    summary
-	ratio     summary // to the row's reference, in the same rounds
-	lines     summary // in units of the yardstick
+	ratios    []summary // to the row's references, in the same rounds
+	lines     summary   // in units of the yardstick
 	cpu       summary
 	p99, p999 summary
 	yardstick summary
@@ -57,9 +61,9 @@ func (r *report) lines(w row) []line {
 	var lines []line
 	for _, p := range r.Peers {
 		of := r.of(w, p.Name)
-		to := map[placement][]float64{}
-		if ref := w.reference(); ref != "" {
-			to = ratios(of, r.of(w, ref), func(m measurement) float64 { return m.figure(w) })
+		var to []map[placement][]float64
+		for _, ref := range w.references() {
+			to = append(to, ratios(of, r.of(w, ref), func(m measurement) float64 { return m.figure(w) }))
 		}
 		for _, at := range []placement{near, far, unsteady} {
 			pick := func(value func(measurement) float64) summary {
@@ -72,13 +76,16 @@ func (r *report) lines(w row) []line {
 				return summarize(values)
 			}
 			l := line{
-				peer: p, placement: at, ratio: summarize(to[at]),
+				peer: p, placement: at,
 				figure:    pick(func(m measurement) float64 { return m.figure(w) }),
 				lines:     pick(func(m measurement) float64 { return m.inLines(w) }),
 				cpu:       pick(func(m measurement) float64 { return m.CPU }),
 				p99:       pick(func(m measurement) float64 { return m.P99 }),
 				p999:      pick(func(m measurement) float64 { return m.P999 }),
 				yardstick: pick(measurement.line),
+			}
+			for _, of := range to {
+				l.ratios = append(l.ratios, summarize(of[at]))
 			}
 			if l.figure.N > 0 {
 				lines = append(lines, l)
@@ -114,7 +121,7 @@ func (w row) columns() []string {
 	if w.latency() {
 		head = append(head, "p99", "p99.9")
 	}
-	if ref := w.reference(); ref != "" {
+	for _, ref := range w.references() {
 		head = append(head, "to "+ref)
 	}
 	return append(head, "lines", "CPU", "line", "runs")
@@ -136,10 +143,10 @@ func (l line) cells(w row) []string {
 	if w.latency() {
 		cells = append(cells, nanoseconds(l.p99.Median), nanoseconds(l.p999.Median))
 	}
-	if w.reference() != "" {
+	for _, of := range l.ratios {
 		ratio := ""
-		if l.ratio.N > 0 {
-			ratio = short2(l.ratio.Median)
+		if of.N > 0 {
+			ratio = short2(of.Median)
 		}
 		cells = append(cells, ratio)
 	}
@@ -167,6 +174,15 @@ func (r *report) notes(w row) []string {
 	return notes
 }
 
+// received is how many values came in all measurements; a value that was not the next one
+// would have ended the run.
+func (r *report) received() (n uint64) {
+	for _, m := range r.All {
+		n += m.Count
+	}
+	return n
+}
+
 func (r *report) text() string {
 	var b strings.Builder
 	for _, w := range r.Rows {
@@ -186,6 +202,16 @@ func (r *report) text() string {
 		}
 		fmt.Fprintln(&b)
 	}
+	if len(r.Goals) > 0 {
+		fmt.Fprintln(&b, "Goals")
+		t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+		for _, cells := range r.goalCells() {
+			fmt.Fprintln(t, "  "+strings.Join(cells, "\t"))
+		}
+		_ = t.Flush() // To memory.
+		fmt.Fprintln(&b)
+	}
+	fmt.Fprintf(&b, "Received %d values, each the one that was next.\n", r.received())
 	for _, m := range r.Missing {
 		fmt.Fprintf(&b, "did not run: %s: %s\n", m.Peer, m.Why)
 	}
@@ -199,7 +225,7 @@ func (r *report) markdown(plots []string) string {
 	if f.Changed {
 		changed = ", with changes"
 	}
-	fmt.Fprintf(&b, `# Results
+	fmt.Fprintf(&b, `# %s
 
 %s, %d CPUs, %s, %s, %s, commit %s%s. Each measurement took about %v; median of %d, the peers of a row in turn.
 
@@ -208,9 +234,18 @@ time: less than %.0f ns, or more. Figures of the two are never mixed. **unsteady
 still moving after %d attempts. **lines** is the time in units of that yardstick, **CPU** the
 CPU time that all processes burned for a value. (in-process) marks what does not cross to another process.
 
-`, f.CPU, f.CPUs, f.Kernel, f.Go, f.Date, f.Commit, changed, r.Settings.Time, r.Settings.Repeat, nearBelow, attempts)
+Received %d values, each the one that was next.
+
+`, r.scenario.title, f.CPU, f.CPUs, f.Kernel, f.Go, f.Date, f.Commit, changed, r.Settings.Time, r.Settings.Repeat, nearBelow, attempts, r.received())
 	for _, p := range plots {
 		fmt.Fprintf(&b, "![%s](%s)\n", strings.TrimSuffix(p, ".svg"), p)
+	}
+	if len(r.Goals) > 0 {
+		cells := r.goalCells()
+		fmt.Fprintf(&b, "\n## Goals\n\n| %s |\n|%s\n", strings.Join(cells[0], " | "), strings.Repeat("---|", len(cells[0])))
+		for _, c := range cells[1:] {
+			fmt.Fprintf(&b, "| %s |\n", strings.Join(c, " | "))
+		}
 	}
 	for _, w := range r.Rows {
 		lines := r.lines(w)
@@ -254,8 +289,8 @@ func (r *report) write(dir string) error {
 		return err
 	}
 	return errors.Join(
-		os.WriteFile(filepath.Join(dir, "results.json"), append(js, '\n'), 0o644),
-		os.WriteFile(filepath.Join(dir, "results.md"), []byte(r.markdown(plots)), 0o644))
+		os.WriteFile(filepath.Join(dir, r.scenario.files+".json"), append(js, '\n'), 0o644),
+		os.WriteFile(filepath.Join(dir, r.scenario.files+".md"), []byte(r.markdown(plots)), 0o644))
 }
 
 // failures is an error if a peer died or hung.

@@ -4,15 +4,16 @@ package main
 // is for people to see.
 
 import (
-	"cmp"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -21,8 +22,11 @@ import (
 
 var plotsDir = flag.String("plots", "", "where TestFiles leaves its files, to be looked at")
 
-func madeUp() *report {
-	r := &report{Facts: facts{CPU: "a CPU"}, Rows: allRows(), Peers: allPeers(), Missing: []missingPeer{{"a peer", "needs what is not there"}}}
+func madeUp(s scenario) *report {
+	r := &report{
+		Facts: facts{CPU: "a CPU"}, Rows: s.rows(), Peers: s.peers(), Missing: []missingPeer{{"a peer", "needs what is not there"}},
+		Scenario: s.name, scenario: s,
+	}
 	for _, w := range r.Rows {
 		for i, p := range r.Peers {
 			if !p.can(w) {
@@ -48,67 +52,111 @@ func madeUp() *report {
 }
 
 func TestFiles(t *testing.T) {
-	dir := cmp.Or(*plotsDir, t.TempDir())
-	r := madeUp()
-	require.NoError(t, r.write(dir))
+	plotsOf := map[string]int{"peers": 6, "original": 2, "tuning": 0}
+	for _, s := range scenarios() {
+		t.Run(s.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if *plotsDir != "" {
+				dir = filepath.Join(*plotsDir, s.name)
+				require.NoError(t, os.MkdirAll(dir, 0o755))
+			}
+			r := madeUp(s)
+			r.Goals = r.reach()
+			require.NoError(t, r.write(dir))
 
-	js, err := os.ReadFile(filepath.Join(dir, "results.json"))
-	require.NoError(t, err)
-	var back report
-	require.NoError(t, json.Unmarshal(js, &back))
-	assert.Equal(t, r.All, back.All)
+			js, err := os.ReadFile(filepath.Join(dir, s.files+".json"))
+			require.NoError(t, err)
+			var back report
+			require.NoError(t, json.Unmarshal(js, &back))
+			assert.Equal(t, r.All, back.All)
+			assert.Equal(t, s.name, back.Scenario)
+			assert.Len(t, back.Goals, len(r.Goals))
 
-	md, err := os.ReadFile(filepath.Join(dir, "results.md"))
-	require.NoError(t, err)
-	for _, w := range r.Rows {
-		assert.Contains(t, string(md), "## "+w.Title+"\n")
-	}
-	assert.Contains(t, string(md), "Go chan (in-process)")
-	assert.Contains(t, string(md), "needs what is not there")
-	assert.NotContains(t, string(md), "NaN")
+			md, err := os.ReadFile(filepath.Join(dir, s.files+".md"))
+			require.NoError(t, err)
+			assert.Contains(t, string(md), "# "+s.title+"\n")
+			for _, w := range r.Rows {
+				assert.Contains(t, string(md), "## "+w.Title+"\n")
+			}
+			for _, p := range r.Peers {
+				assert.Contains(t, string(md), "| "+p.Name)
+			}
+			assert.Contains(t, string(md), "needs what is not there")
+			assert.Contains(t, string(md), fmt.Sprintf("Received %d values", len(r.All)))
+			assert.NotContains(t, string(md), "NaN")
+			assert.Equal(t, len(s.goals) > 0, strings.Contains(string(md), "\n## Goals\n"))
 
-	plots, err := filepath.Glob(filepath.Join(dir, "*.svg"))
-	require.NoError(t, err)
-	assert.Len(t, plots, 6)
-	for _, p := range plots {
-		f, err := os.Open(p)
-		require.NoError(t, err)
-		for d := xml.NewDecoder(f); err == nil; _, err = d.Token() {
-		}
-		require.ErrorIs(t, err, io.EOF, p)
-		require.NoError(t, f.Close())
-		assert.Contains(t, string(md), filepath.Base(p))
+			plots, err := filepath.Glob(filepath.Join(dir, "*.svg"))
+			require.NoError(t, err)
+			assert.Len(t, plots, plotsOf[s.name])
+			for _, p := range plots {
+				f, err := os.Open(p)
+				require.NoError(t, err)
+				for d := xml.NewDecoder(f); err == nil; _, err = d.Token() {
+				}
+				require.ErrorIs(t, err, io.EOF, p)
+				require.NoError(t, f.Close())
+				assert.Contains(t, string(md), filepath.Base(p))
+			}
+		})
 	}
 }
 
 // A run of a few rows has plots of a single point.
 func TestFilesOfEachRowAlone(t *testing.T) {
-	for _, w := range allRows() {
-		r := madeUp()
-		r.Rows = []row{w}
-		require.NoError(t, r.write(t.TempDir()), w.Name)
+	for _, s := range scenarios() {
+		for _, w := range s.rows() {
+			r := madeUp(s)
+			r.Rows = []row{w}
+			require.NoError(t, r.write(t.TempDir()), w.Name)
+		}
 	}
 }
 
-// Every peer does some row, every row has the peer that its ratios are to.
+// Every peer does some row, every row has the peers that its ratios are to, and every goal
+// the row and the peers that it is about.
 func TestTables(t *testing.T) {
-	rows, peers := allRows(), allPeers()
-	names := map[string]*peer{}
-	for _, p := range peers {
-		assert.Nil(t, names[p.Name], "%s stands there twice", p.Name)
-		names[p.Name] = p
-		some := false
+	files := map[string]bool{}
+	for _, s := range scenarios() {
+		assert.False(t, files[s.files], "%s would write over another's files", s.name)
+		files[s.files] = true
+		rows, peers := map[string]row{}, map[string]*peer{}
+		for _, w := range s.rows() {
+			assert.Empty(t, rows[w.Name].Name, "%s stands there twice", w.Name)
+			rows[w.Name] = w
+		}
+		for _, p := range s.peers() {
+			assert.Nil(t, peers[p.Name], "%s stands there twice", p.Name)
+			peers[p.Name] = p
+			some := false
+			for _, w := range rows {
+				some = some || p.can(w)
+			}
+			assert.True(t, some, "%s does nothing", p.Name)
+		}
+		does := func(w row, peer string) {
+			t.Helper()
+			require.NotNil(t, peers[peer], peer)
+			assert.True(t, peers[peer].can(w), "%s does not do %s", peer, w.Name)
+		}
+		quick := false
 		for _, w := range rows {
-			some = some || p.can(w)
+			quick = quick || w.quick
+			for _, ref := range w.references() {
+				does(w, ref)
+			}
 		}
-		assert.True(t, some, "%s does nothing", p.Name)
-	}
-	for _, w := range rows {
-		if ref := w.reference(); ref != "" {
-			require.NotNil(t, names[ref], ref)
-			assert.True(t, names[ref].can(w), "%s does not do %s", ref, w.Name)
+		assert.True(t, quick, "-quick leaves out all of %s", s.name)
+		for _, g := range s.goals {
+			does(rows[g.Row], g.Against)
+			for _, p := range g.Peers {
+				does(rows[g.Row], p)
+			}
 		}
 	}
+}
+
+func TestFailures(t *testing.T) {
 	r := report{All: []measurement{{Row: "a row", Peer: "a peer", Error: "it died"}}}
 	require.ErrorContains(t, r.failures(), "a peer")
 	require.NoError(t, errors.Join((&report{}).failures()))

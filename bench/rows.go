@@ -19,6 +19,8 @@ type row struct {
 	Batch int           `json:"batch,omitempty"`
 	Sides int           `json:"sides,omitempty"` // many: so many senders, and so many receivers
 	Gap   time.Duration `json:"gap,omitempty"`
+	// The peers that the row's ratios are to, if not the one that its kind says.
+	To    []string `json:"to,omitempty"`
 	quick bool
 }
 
@@ -40,8 +42,19 @@ func (r row) latency() bool {
 	return false
 }
 
-// reference is the peer that the row's ratios are to; empty: none does the same.
+// references are the peers that the row's ratios are to.
+func (r row) references() []string {
+	if ref := r.reference(); ref != "" {
+		return []string{ref}
+	}
+	return r.To
+}
+
+// reference is the one that the row's kind says; empty: none does the same.
 func (r row) reference() string {
+	if len(r.To) > 0 {
+		return ""
+	}
 	switch r.Kind {
 	case contract.PingPong:
 		if r.Wait == park {

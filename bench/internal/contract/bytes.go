@@ -30,6 +30,8 @@ func WorkBytes(a Args, l Link, r *Result) error {
 		return Work(a, bytesQueue[[1]uint64]{l}, r)
 	case 64:
 		return Work(a, bytesQueue[[8]uint64]{l}, r)
+	case 120:
+		return Work(a, bytesQueue[[15]uint64]{l}, r)
 	case 1024:
 		return Work(a, bytesQueue[[128]uint64]{l}, r)
 	}

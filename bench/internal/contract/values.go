@@ -5,10 +5,10 @@ import (
 	"unsafe"
 )
 
-// Value is what travels: 8, 64, 1024 or 65528 bytes. The first word and the last say who
+// Value is what travels: 8, 64, 120, 1024 or 65528 bytes. The first word and the last say who
 // sent it and which it is; a peer copies all of it.
 type Value interface {
-	[1]uint64 | [8]uint64 | [128]uint64 | [8191]uint64
+	[1]uint64 | [8]uint64 | [15]uint64 | [128]uint64 | [8191]uint64
 }
 
 const (

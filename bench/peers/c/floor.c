@@ -227,6 +227,8 @@ INLINE void work(size_t words, size_t block, int by_memcpy)
 			work(1, block, by_memcpy);      \
 		else if (args.size == 64)               \
 			work(8, block, by_memcpy);      \
+		else if (args.size == 120)              \
+			work(15, block, by_memcpy);     \
 		else if (args.size == 1024)             \
 			work(128, block, by_memcpy);    \
 		else if (args.size == 65528)            \

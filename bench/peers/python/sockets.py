@@ -142,9 +142,8 @@ def work(s, a, result):
         raise ValueError(f"cannot do the row {row}")
 
 
-def main():
-    a = arguments()
-    s = connect(a)
+def serve(s, a, work):
+    """Says ready, works when it is told to, and answers."""
     print("ready", flush=True)
     if not sys.stdin.readline():
         sys.exit("the runner is gone")
@@ -161,4 +160,6 @@ def main():
     print(json.dumps(result), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    given = arguments()
+    serve(connect(given), given, work)

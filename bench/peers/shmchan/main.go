@@ -21,6 +21,8 @@ func setup(a contract.Args) (func(*contract.Result) error, error) {
 		return open[[1]uint64](a)
 	case 64:
 		return open[[8]uint64](a)
+	case 120: // With its word, a slot of 128.
+		return open[[15]uint64](a)
 	case 1024:
 		return open[[128]uint64](a)
 	case 65528:

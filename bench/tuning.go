@@ -1,0 +1,90 @@
+package main
+
+// What each piece of the tuning brings the peers of the scenario original: the tuned one, and
+// the same with one piece left out or changed.
+
+import (
+	"fmt"
+
+	"github.com/shmchan/shmchan/bench/internal/contract"
+)
+
+func tunedPython() *program {
+	return &program{name: "tuned", build: runPython("tuned.py"), needs: []string{"python3"}}
+}
+
+func tuning() scenario {
+	return scenario{
+		name: "tuning", title: "What tuning brings sockets in Python, and gRPC", files: "tuning",
+		rows: tuningRows, peers: tuningPeers, pictures: func(*report) []picture { return nil },
+	}
+}
+
+// tuningOf are what is tuned, and for each over TCP and over a Unix stream.
+var (
+	tuningOf   = []string{"Python", "gRPC"}
+	tuningOver = []string{"TCP", "Unix stream"}
+)
+
+// tuningRow is what the names of rows begin with.
+func tuningRow(of, over string) string {
+	short := map[string]string{"Python": "python", "gRPC": "grpc", "TCP": "tcp", "Unix stream": "unix"}
+	return fmt.Sprintf("tuning/%s-%s/", short[of], short[over])
+}
+
+func tuningRows() []row {
+	var rows []row
+	for _, of := range tuningOf {
+		for _, over := range tuningOver {
+			add := func(r row) {
+				r.Name, r.Title = tuningRow(of, over)+r.Name, of+" "+over+", "+r.Title
+				r.Size, r.Cap, r.To, r.quick = originalSize, originalCap, []string{tunedName(of, over)}, true
+				rows = append(rows, r)
+			}
+			add(row{Name: "oneway", Kind: contract.OneWay, Title: "one message at a time"})
+			add(row{Name: "batch64", Kind: contract.Batch, Batch: 64, Title: "in batches of 64"})
+			add(row{Name: "there-and-back", Kind: contract.PingPong, Wait: own, Title: "there and back"})
+		}
+	}
+	return rows
+}
+
+func tunedName(of, over string) string { return of + " " + over + ", tuned" }
+
+func tuningPeers() []*peer {
+	var (
+		tuned = tunedPython()
+		plain = &program{name: "python", build: runPython("sockets.py"), needs: []string{"python3"}}
+		rpc   = goProgram("grpc")
+		peers []*peer
+	)
+	for _, over := range tuningOver {
+		mode := map[string]string{"TCP": "tcp", "Unix stream": "unix"}[over]
+		python := func(program *program, name, words, setting string, rows ...string) {
+			peers = append(peers, &peer{Name: "Python " + over + ", " + name, Mode: mode + words, Setting: setting,
+				program: program, only: tuningRow("Python", over), rows: rows})
+		}
+		python(tuned, "tuned", "", "as in the scenario original", oneway, batch, own)
+		python(plain, "untuned", "", "sockets.py: each value a bytes object, a batch of them joined, recv_into a buffer of one value or batch; TCP_NODELAY", oneway, batch, own)
+		if mode == "tcp" {
+			python(tuned, "without TCP_NODELAY", ",nagle", "messages may be kept back", oneway, batch, own)
+		}
+		python(tuned, "the system's buffers", ",system", "SO_SNDBUF and SO_RCVBUF as they are", oneway, batch, own)
+		python(tuned, "received one by one", ",single", "recv_into a buffer of one value or one batch, until it is full", oneway, batch)
+		python(tuned, "not built in place", ",fresh", "each value a bytes object; a batch of them joined", oneway, batch)
+		python(tuned, "sendmsg", ",gather", "a buffer for each value, all of a batch sent with sendmsg", batch)
+		python(tuned, "by columns", ",columns", "numbers written and checked by slices with a stride", batch)
+		python(tuned, "polling", ",polling", "recv_into with MSG_DONTWAIT again and again", oneway, batch, own)
+		python(tuned, "by columns, polling", ",columns,polling", "both", batch)
+		python(tuned, "garbage collected", ",gc", "the collector stays on", oneway, batch, own)
+
+		grpc := func(name, words, setting string) {
+			peers = append(peers, &peer{Name: "gRPC " + over + ", " + name, Mode: mode + words, Setting: setting,
+				program: rpc, only: tuningRow("gRPC", over), rows: does(oneway, batch, own)})
+		}
+		grpc("tuned", "", "as in the scenario original")
+		grpc("protobuf", "-proto", "messages are protobuf's BytesValue")
+		grpc("its own settings", "-plain", "windows found by gRPC, no stream worker, retries on")
+	}
+	return peers
+}
