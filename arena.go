@@ -10,8 +10,10 @@ package shmchan
 //     it is the claim, made by CAS on what stood there in laps before, by a sender who has that position in hand. So a claim always
 //     names its owner, and who dies after it has taken nothing that the others do not see.
 //   - There is no release. An extent is in use exactly as long as the slot of its position says that somebody has that position in
-//     hand, or that its value is there: so whatever frees the slot, recovery included, frees the extent at the same moment, and what
-//     gives a value back keeps it.
+//     hand, or that its value is there: so what frees the slot frees the extent at the same moment, and what gives a value back keeps it.
+//   - A position that was given up is used again. So whoever gives one up, or recovers it from a dead sender, or takes the single
+//     sender's role, first makes its extent nobody's: the next message there has nothing to do with it, and its end, which may tell
+//     nobody of room, frees nothing but its own.
 //   - tail is a hint: every extent below it was claimed. head is a hint: no extent below it is in use. Both are ends of
 //     extents, may lag, and only go up. An extent is claimed only if it ends at most a whole arena above head.
 //   - A sender waits for room with its position in hand, so that messages stay in order, and with no extent: nobody holds
@@ -36,10 +38,13 @@ const (
 	minBlock    = 1 << 10 // bytes
 	arenaHints  = 256     // bytes before the words: tail, and in a pair of lines of its own head
 	extBlocks   = 1<<15 - 1
-	extNobody   = 1 << 47 // the extent is nobody's
+	extNobody   = 1 << 47 // the extent is nobody's, and not in use
 	extPosMask  = 1<<32 - 1
 	extShift    = 32
 	extLapShift = 48
+
+	noPos      = 1 << 63 // no position: more than the words hold of one
+	arenaSteps = 1 << 22 // of one call at most. Who is outrun makes one for each extent that the others claim; only nonsense needs so many.
 )
 
 // arenaShape says how many blocks of what size an arena of that many bytes has.
@@ -93,11 +98,11 @@ func (a *arena) claimed(w, b uint64) (k uint64, ok bool) {
 	return k, b%a.blocks+k <= a.blocks
 }
 
-// inUse says whether the message for which w was claimed has not left its slot. Mine is a position that the caller has in hand
-// and has claimed nothing for yet: what was claimed for it before belongs to one who gave it up, or died.
+// inUse says whether the message for which w was claimed has not left its slot. Mine is a position, of which the words hold
+// as much, that the caller has in hand and has claimed nothing for yet: what was claimed for one with the same low bits is of another time.
 func (a *arena) inUse(w, mine uint64) bool {
 	pos := w & extPosMask
-	if w&extNobody != 0 || pos == mine&extPosMask {
+	if w&extNobody != 0 || pos == mine {
 		return false
 	}
 	s := a.r.slot(pos).Load()
@@ -114,42 +119,46 @@ func (a *arena) inUse(w, mine uint64) bool {
 }
 
 // look finds the frontier, with its word, and brings head up as far as is needed. Claimed: k blocks could be claimed
-// there, after so many that are left over at the arena's end.
+// there, after so many that are left over at the arena's end. Left are the steps that the caller may still make.
 //
 // The word is loaded before head. Head not above the frontier therefore says that when the word was loaded nobody had
 // claimed that block in a later lap: a CAS from the word claims it in this one, or fails.
-func (a *arena) look(k, mine uint64) (front, over, old uint64, v verdict) {
-	for range maxLooks {
-		front = a.tail.Load()
-		if head := a.head.Load(); int64(head-front) > 0 {
-			front = head
+func (a *arena) look(k, mine uint64, left *int) (front, over, old uint64, v verdict) {
+	for front = a.from(); *left > 0; *left-- {
+		old = a.word(front).Load()
+		n, ok := a.claimed(old, front)
+		if !ok {
+			break
 		}
-		n, ok := uint64(0), true
-		for range a.blocks + 1 { // Each extent has a block at least.
-			old = a.word(front).Load()
-			if n, ok = a.claimed(old, front); n == 0 || !ok {
-				break
-			}
+		if n > 0 {
 			front += n
-		}
-		if n != 0 {
-			return 0, 0, 0, corrupt
+			continue
 		}
 		over = 0
 		if i := front % a.blocks; i+k > a.blocks {
 			over = a.blocks - i
 		}
-		if v = a.makeWay(front, over+k, mine); v != sealed {
+		if v = a.makeWay(front, over+k, mine, left); v != sealed {
 			raise(a.tail, front)
 			return front, over, old, v
 		}
+		front = a.from()
 	}
 	return 0, 0, 0, corrupt
 }
 
+// from is where to look for the frontier.
+func (a *arena) from() uint64 {
+	tail := a.tail.Load()
+	if head := a.head.Load(); int64(head-tail) > 0 {
+		return head
+	}
+	return tail
+}
+
 // makeWay brings head up until n blocks from the frontier on are free, if that may be. Sealed: the frontier is elsewhere by now.
-func (a *arena) makeWay(front, n, mine uint64) verdict {
-	for {
+func (a *arena) makeWay(front, n, mine uint64, left *int) verdict {
+	for ; *left > 0; *left-- {
 		head := a.head.Load()
 		switch behind := front - head; {
 		case int64(behind) < 0:
@@ -177,6 +186,7 @@ func (a *arena) makeWay(front, n, mine uint64) verdict {
 			a.head.CompareAndSwap(head, head+k)
 		}
 	}
+	return corrupt
 }
 
 // raise brings a hint up to b.
@@ -191,8 +201,8 @@ func raise(hint *atomic.Uint64, b uint64) {
 
 // take claims k blocks for the message at pos, which the caller has in hand.
 func (a *arena) take(k, pos uint64) (b uint64, v verdict) {
-	for range maxLooks {
-		front, over, old, v := a.look(k, pos)
+	for left := arenaSteps; left > 0; left-- {
+		front, over, old, v := a.look(k, pos&extPosMask, &left)
 		switch {
 		case v != claimed:
 			return 0, v
@@ -204,6 +214,38 @@ func (a *arena) take(k, pos uint64) (b uint64, v verdict) {
 		}
 	}
 	return 0, corrupt
+}
+
+// drop makes the extent at b, claimed for pos, which the caller has in hand and is about to give up, nobody's.
+func (a *arena) drop(b, pos uint64) {
+	w := a.word(b).Load()
+	if k, ok := a.claimed(w, b); ok && k > 0 && w&extPosMask == pos&extPosMask {
+		a.word(b).CompareAndSwap(w, w|extNobody)
+	}
+}
+
+// dropAll does the same with the extents of all positions that nobody has in hand any more by the words of their slots, before these change.
+// Such a word is that of a dead sender: while it stands no other has claimed an extent for that position.
+func (a *arena) dropAll(gone func(w uint64) bool) {
+	b := a.head.Load()
+	for range arenaSteps {
+		w := a.word(b).Load()
+		k, ok := a.claimed(w, b)
+		switch head := a.head.Load(); {
+		case !ok:
+			return
+		case k > 0:
+			pos := w & extPosMask
+			if s := a.r.slot(pos).Load(); w&extNobody == 0 && wordPos(s)&extPosMask == pos && gone(s) {
+				a.word(b).CompareAndSwap(w, w|extNobody)
+			}
+			b += k
+		case int64(head-b) > 0: // The arena has come round meanwhile.
+			b = head
+		default: // The frontier.
+			return
+		}
+	}
 }
 
 // at is the n bytes of the message at pos that begin at block b, nil if no such message can be.
@@ -222,7 +264,13 @@ func roomFor(k, pos uint64) uint64 { return k<<posBits | pos }
 
 // ready says whether such a waiter has something to do.
 func (a *arena) ready(want uint64) bool {
-	_, _, _, v := a.look(want>>posBits, want&posMask)
+	return a.has(want>>posBits, want&extPosMask)
+}
+
+// has says whether there is room for k blocks now, or something to report.
+func (a *arena) has(k, mine uint64) bool {
+	left := arenaSteps
+	_, _, _, v := a.look(k, mine, &left)
 	return v != blocked
 }
 
@@ -251,7 +299,6 @@ func (h *handle) makeRoom(ctx context.Context, k, pos uint64) (b uint64, err err
 			err = h.errs.sendDisconnected
 			continue
 		}
-		h.checkRoom()
 		_, err = s.await(ctx, waitRoom, roomFor(k, pos))
 	}
 }
@@ -265,15 +312,33 @@ func (h *handle) wakeRoom(left bool) {
 }
 
 // hasRoom says whether there is room for so many blocks now. For anybody.
-func (h *handle) hasRoom(blocks uint64) bool {
-	mine := ^uint64(0)
-	if h.oneSender { // What was claimed for the next position belongs to one who gave it up, or died; or is at work, and then nobody asks.
-		p := h.tailHint()
-		h.look(&p)
-		mine = p
+func (h *handle) hasRoom(blocks uint64) bool { return h.arena.has(blocks, noPos) }
+
+// tryRoom is hasRoom for a TrySend, which asks now and then whether whoever is in its way is alive.
+func (h *handle) tryRoom(blocks uint64) bool {
+	if h.hasRoom(blocks) {
+		return true
 	}
-	_, _, _, v := h.arena.look(blocks, mine)
-	return v != blocked
+	if !h.checkDue() {
+		return false
+	}
+	h.checkRoom()
+	return h.hasRoom(blocks)
+}
+
+// roomForSome says whether some call of this handle that waits for room would find some.
+func (h *handle) roomForSome() bool {
+	if h.arena == nil {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for w := h.send.watchers.first; w != nil; w = w.next {
+		if w.kind == waitRoom && h.arena.ready(w.pos) {
+			return true
+		}
+	}
+	return false
 }
 
 // wantRoom notes for how many blocks a TrySend found no room, so that the descriptor is readable once there is; 0 if it found some.
@@ -298,7 +363,7 @@ func (h *handle) checkRoom() {
 		return
 	}
 	w := a.word(a.head.Load()).Load()
-	if w&extNobody != 0 || !a.inUse(w, ^uint64(0)) {
+	if !a.inUse(w, noPos) {
 		return
 	}
 	if s := h.slot(w & extPosMask).Load(); wordState(s) == stWriting || wordState(s) == stReading {

@@ -273,7 +273,7 @@ func (s *BytesSender) trySend(p []byte) error {
 		blocks = h.arena.need(len(p))
 	}
 	h.wantRoom(0)
-	if blocks > 0 && !h.hasRoom(blocks) && h.ctl.closed.Load() == 0 {
+	if blocks > 0 && !h.oneSender && !h.tryRoom(blocks) && h.ctl.closed.Load() == 0 { // A position in hand, to be given up, costs a single sender nothing.
 		h.wantRoom(blocks)
 		return h.send.refused(h.errs.full)
 	}
@@ -400,16 +400,21 @@ func (s *BytesSender) sendFunc(ctx context.Context, n int, fill func(buf []byte)
 	if err != nil {
 		return err
 	}
+	var room []byte
 	filled := false
 	h.send.inside(h.oneSender, true)
 	defer func() {
 		if !filled {
 			h.send.inside(h.oneSender, false)
+			inArena := n > h.inline && room != nil
+			if inArena {
+				h.arena.drop(*(*uint64)(unsafe.Add(h.value(pos), metaSize)), pos)
+			}
 			h.sendAbort(pos)
-			h.wakeRoom(n > h.inline)
+			h.wakeRoom(inArena)
 		}
 	}()
-	room, err := h.roomAt(ctx, pos, n)
+	room, err = h.roomAt(ctx, pos, n)
 	if err != nil {
 		return err
 	}

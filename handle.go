@@ -248,6 +248,9 @@ func (h *handle) join(roles uint64) error {
 		return err
 	}
 	h.noteHugePages()
+	if h.arena != nil && h.oneSender && roles&peerSends != 0 { // The role is ours, and whoever had it may have died.
+		h.arena.dropAll(func(w uint64) bool { return wordState(w) == stFree })
+	}
 	h.startStraight()
 	h.race = newRaceState(h.info.id, h.n)
 	if err := h.startBell(); err != nil {

@@ -149,6 +149,9 @@ func (h *handle) clear(i int) {
 
 // recoverAndWake recovers what a dead owner held, and wakes those who may go on with it.
 func (h *handle) recoverAndWake(tag uint64) {
+	if h.arena != nil {
+		h.arena.dropAll(func(w uint64) bool { return wordState(w) == stWriting && wordTag(w) == tag })
+	}
 	freed, refilled := h.recoverTag(tag)
 	h.wakeFor(sending, freed)
 	h.wakeFor(receiving, refilled)
@@ -224,6 +227,9 @@ func (h *handle) checkDue() bool {
 // checkHolders checks everybody that a caller blocked in direction d may be waiting for.
 func (h *handle) checkHolders(d direction) {
 	var seen [4]uint64 // indices checked, as bits
+	if d == sending {
+		h.checkRoom()
+	}
 	h.holders(d, func(w uint64) {
 		tag := wordTag(w)
 		if i := tagIndex(tag); seen[i/64]&(1<<(i%64)) == 0 {

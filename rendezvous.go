@@ -60,7 +60,7 @@ func (h *handle) rvCountBy(bit, n int) {
 	h.rvCount[bit] += n
 	up := uint32(0)
 	for i, n := range h.rvCount {
-		up |= uint32(min(n, 1)) << i
+		up |= uint32(max(0, min(n, 1))) << i
 	}
 	h.rv[h.idx].Store(up)
 }

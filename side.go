@@ -281,6 +281,9 @@ func (s *side) dropRole() {
 	} else if s.d == receiving && h.oneRecver {
 		h.ctl.head.Store(h.rx.pos())
 	}
+	if s.want.Swap(0) != 0 {
+		h.rvCountBy(rvRoom, -1)
+	}
 	h.clearWaiting(s.d, h.idx)
 	h.dropRole(s.role)
 	_ = h.locks.unlock(s.lock)

@@ -694,7 +694,7 @@ func (h *handle) lookAfter() (found bool) {
 	if h.anyWatching() {
 		found = true
 		h.checkRoom()
-		if _, ok := h.rvFind(); ok || h.arena != nil || h.ctl.closed.Load() != 0 || h.send.deserted(waitTurn) {
+		if _, ok := h.rvFind(); ok || h.roomForSome() || h.ctl.closed.Load() != 0 || h.send.deserted(waitTurn) {
 			h.wakeWatchers()
 		}
 	}
