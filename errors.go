@@ -75,8 +75,8 @@ func (e *MismatchError) Error() string {
 	if e.PID != 0 {
 		by = fmt.Sprintf("in the channel that pid %d made", e.PID)
 	}
-	return fmt.Sprintf("shmchan: channel %q: %s is %s here, %s %s; use the same on both sides, or remove the channel and make it anew",
-		e.Channel, e.What, e.Here, e.There, by)
+	return fmt.Sprintf("shmchan: channel %q: %s is %s here, %s %s; use the same on both sides, or %s",
+		e.Channel, e.What, e.Here, e.There, by, renewal(e.Channel))
 }
 
 // Is reports whether target is ErrMismatch.
@@ -121,7 +121,7 @@ type handleErrors struct {
 
 func newHandleErrors(name string) handleErrors {
 	e := func(err error, advice string) error { return &chanError{name, err, advice} }
-	return handleErrors{
+	errs := handleErrors{
 		sendClosed:       e(ErrClosed, "nothing more can be sent; stop sending, or open the name again for a new channel once everybody has left"),
 		recvClosed:       e(ErrClosed, "all that was sent has been received; stop receiving"),
 		closeClosed:      e(ErrClosed, "it was closed before; let one sender do it"),
@@ -134,9 +134,24 @@ func newHandleErrors(name string) handleErrors {
 		sendDisconnected: e(ErrDisconnected, "no live process holds it for receiving; start a receiver, or send without WithDisconnect to wait for one"),
 		recvDisconnected: e(ErrDisconnected, "it is empty and no live process holds it for sending; start a sender, or receive without WithDisconnect to wait for one"),
 	}
+	if isUnnamed(name) { // There is no name to open, nor can anybody come who has none of its files.
+		errs.sendClosed = e(ErrClosed, "nothing more can be sent; stop sending, or make another with New")
+		errs.detached = e(ErrDetached, "to go on use FromFiles with files that another handle's Files returns, or make another with New")
+		errs.sendDisconnected = e(ErrDisconnected, "no live process holds it for receiving; hand what Files returns to a receiver, or send without WithDisconnect to wait for one")
+		errs.recvDisconnected = e(ErrDisconnected, "it is empty and no live process holds it for sending; hand what Files returns to a sender, or receive without WithDisconnect to wait for one")
+	}
+	return errs
 }
 
 func corruptError(name, format string, a ...any) error {
 	return &chanError{name, fmt.Errorf("%w: %s", ErrCorrupt, fmt.Sprintf(format, a...)),
-		"some process wrote where it must not; remove the channel and make it anew"}
+		"some process wrote where it must not; " + renewal(name)}
+}
+
+// renewal is what to do about a channel that is of no more use.
+func renewal(name string) string {
+	if isUnnamed(name) {
+		return "make another with New and hand out its Files"
+	}
+	return "remove the channel and make it anew"
 }

@@ -39,10 +39,15 @@ const (
 	maxName      = 200
 )
 
+// moreFiles is what to do when a process may have no more descriptors.
+const moreFiles = "; raise the limit of open files (ulimit -n) or detach handles"
+
 // advise adds what to do about an error of the system.
 func advise(name, what string, err error) error {
 	advice := ""
 	switch {
+	case isUnnamed(name):
+		advice = adviseUnnamed(err)
 	case errors.Is(err, unix.ENOSPC):
 		advice = "; the file system is full: use a smaller WithCapacity, another WithDir, or make room"
 	case errors.Is(err, fs.ErrPermission):
@@ -52,7 +57,7 @@ func advise(name, what string, err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		advice = "; check the name and the directory, or have it made first: Open without WithAttach makes it"
 	case errors.Is(err, unix.EMFILE):
-		advice = "; raise the limit of open files (ulimit -n) or detach handles"
+		advice = moreFiles
 	case errors.Is(err, unix.EISDIR):
 		advice = "; a directory has its name: remove it, or choose another name"
 	case errors.Is(err, unix.ENXIO):

@@ -161,8 +161,12 @@ func (s *side) whyGone() error {
 }
 
 func brokenError(name string) error {
+	who := "who may write the file can cut it short, see WithMode"
+	if isUnnamed(name) {
+		who = "who has its files can cut it short, where they are no sealed memfd"
+	}
 	return &chanError{name, fmt.Errorf("%w: its file was cut short under this handle, or its file system has no room for it", ErrCorrupt),
-		"detach, remove the channel and make it anew; who may write the file can cut it short, see WithMode"}
+		"detach, " + renewal(name) + "; " + who}
 }
 
 // newSender is a handle's sending side. With the guard, plain is the same without: what the guarded calls call.

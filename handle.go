@@ -238,8 +238,12 @@ func (h *handle) join(roles uint64) error {
 			if h.info.flags&flagPair != 0 {
 				return &chanError{h.name, ErrBusy, fmt.Sprintf("%s holds this side of the pair; wait until it detaches or dies, or open the other side", h.holder(r.s.role))}
 			}
-			return &chanError{h.name, ErrBusy, fmt.Sprintf("%s holds its single role for %s; wait until that handle detaches or dies, or make the channel without a single role",
-				h.holder(r.s.role), r.what)}
+			until := "wait until that handle detaches or dies"
+			if isUnnamed(h.name) {
+				until += " (the handle from New has both roles: Detach the half that another is to have)"
+			}
+			return &chanError{h.name, ErrBusy, fmt.Sprintf("%s holds its single role for %s; %s, or make the channel without a single role",
+				h.holder(r.s.role), r.what, until)}
 		}
 	}
 	if h.seats != nil && h.seats.given {

@@ -34,6 +34,11 @@ func StartWithFiles(cmd *exec.Cmd, sets ...[]*os.File) error {
 			closeAll(set)
 		}
 	}()
+	for _, set := range sets {
+		if err := checkOpen(set); err != nil {
+			return err
+		}
+	}
 	var where []string
 	for _, set := range sets {
 		where = append(where, fmt.Sprintf("%d+%d", firstExtra+len(cmd.ExtraFiles), len(set)))
@@ -101,6 +106,9 @@ func SendFiles(conn *net.UnixConn, files []*os.File) error {
 	defer closeAll(files)
 	if len(files) == 0 || len(files) > maxSeats+1 {
 		return invalidFiles("a set has 1 to %d files, and not %d; send what Files returned", maxSeats+1, len(files))
+	}
+	if err := checkOpen(files); err != nil {
+		return err
 	}
 	fds := make([]int, len(files))
 	for i, f := range files {

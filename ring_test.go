@@ -176,7 +176,7 @@ func TestSteppedPast(t *testing.T) {
 // A damaged value at the last position before wraparound is told by that position, by every way to receive.
 func TestDamagedJustBeforeWraparound(t *testing.T) {
 	type flag struct{ Is bool }
-	const last = 1<<posBits - 1
+	const last uint64 = 1<<posBits - 1
 	for kind, opts := range kinds {
 		for how := range waysToReceive(&Chan[flag]{&Sender[flag]{}, &Receiver[flag]{}}) {
 			ch := openTest[flag](t, append(opts, WithCapacity(4), withStart(last-2))...)

@@ -14,11 +14,14 @@ package shmchan
 //   - Before its seat is taken FromFiles changes nothing that a handle with the same files counts on.
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -145,6 +148,33 @@ const (
 )
 
 func unnamedName(i *header) string { return fmt.Sprintf("%s-%d-%x", unnamed, i.pid, i.id[:3]) }
+
+// isUnnamed says whether a name is one that unnamedName makes, or stands for it, so that an error about it gives advice that fits.
+func isUnnamed(name string) bool {
+	rest, ok := strings.CutPrefix(name, unnamed)
+	if !ok || rest == "" {
+		return ok
+	}
+	pid, id, ok := strings.Cut(strings.TrimPrefix(rest, "-"), "-")
+	_, notPid := strconv.ParseUint(pid, 10, 64)
+	_, notID := strconv.ParseUint(id, 16, 24)
+	return ok && rest[0] == '-' && notPid == nil && notID == nil && len(id) == 6
+}
+
+// adviseUnnamed is what to do about an error of the system about a channel without a name.
+func adviseUnnamed(err error) string {
+	switch {
+	case errors.Is(err, unix.ENOSPC):
+		return "; there is no memory for it: use a smaller WithCapacity, or make room"
+	case errors.Is(err, fs.ErrPermission):
+		return "; the sandbox of this process must allow it"
+	case errors.Is(err, unix.EMFILE):
+		return moreFiles
+	case errors.Is(err, unix.EBADF):
+		return "; its files were closed, though they are the handle's: get another set from Files"
+	}
+	return ""
+}
 
 func unnamedLayout[T any]() (*layout, codec[T], error) {
 	l, err := layoutFor[T](unnamed)
@@ -365,10 +395,8 @@ func openFiles(files []*os.File, l *layout, roles uint64, opts []Option) (h *han
 		return nil, err
 	}
 	n := len(files) - 1
-	for i, f := range files {
-		if f == nil {
-			return nil, invalidFiles("file %d of the set is nil", i)
-		}
+	if err = checkOpen(files); err != nil {
+		return nil, err
 	}
 	if portableUnnamed && n != 0 || !portableUnnamed && (n < 2 || n > maxSeats) {
 		return nil, invalidFiles("a set has the memory and a doorbell for each of 2 to %d handles (on macOS the memory alone), and not %d files; pass on all that Files returned, in that order", maxSeats, len(files))
@@ -409,6 +437,27 @@ func openFiles(files []*os.File, l *layout, roles uint64, opts []Option) (h *han
 		return h, h.joinUnlinked(roles)
 	}
 	return h, h.joinSeat(files, roles)
+}
+
+// checkOpen refuses a set in which a file is nil or closed, and says which.
+func checkOpen(files []*os.File) error {
+	for i, f := range files {
+		what := "the memory"
+		if i > 0 {
+			what = fmt.Sprintf("doorbell %d of %d", i, len(files)-1)
+		}
+		if f == nil {
+			return invalidFiles("file %d of the set, %s, is nil; pass on all that Files returned, in that order", i, what)
+		}
+		c, err := f.SyscallConn()
+		if err == nil {
+			err = c.Control(func(uintptr) {})
+		}
+		if err != nil {
+			return invalidFiles("file %d of the set, %s, is closed; FromFiles, StartWithFiles and SendFiles close the files that they take, each set is for one of them: get another from Files", i, what)
+		}
+	}
+	return nil
 }
 
 // checkUnlinked refuses what is not an unlinked regular file.
