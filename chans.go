@@ -62,8 +62,10 @@ func (r *Receiver[T]) endedBy(err error) {
 // receives from it takes a value before there is space for it, so that it is as good as one more place: a value that it has taken is sent
 // as by Send, in order, after what it took before, though perhaps later, and with capacity 0 perhaps not yet received.
 //
-// When ctx ends it takes no more. A value that it has then is still sent, as soon as there is space. Only if meanwhile the channel is closed, the
-// handle detached, the last receiver gone (WithDisconnect), or the process dies, that value, one at most, is lost: [Sender.SendErr] says so.
+// When ctx ends it takes no more. A value that it has then still goes to the channel, as soon as there is space: no value is lost by
+// the end of ctx. It is lost if before that the channel is closed, the handle detached or the last receiver gone (WithDisconnect), and [Sender.SendErr] says
+// so; or if the process dies, as with one who dies in Send. That is one value at most: what it took before is in the channel, and stays there.
+// So is, with capacity 0, one that it offers: who receives after the death gets it.
 //
 // Nobody takes from it after ctx has ended, or the first error. Do not close it. So that a select does not wait there for
 // ever, give it cases for ctx.Done() and [Sender.Done] too.

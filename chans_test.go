@@ -5,6 +5,7 @@ package shmchan
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -226,5 +227,47 @@ func TestSendChanIdle(t *testing.T) {
 		}
 		<-other.Done()
 		assert.Less(t, time.Since(began), 5*time.Second)
+	}
+}
+
+func init() {
+	// One whose SendChan is given values until it takes no more, the last of them in the hands of its pump.
+	roles["send-pump"] = func(args []string) error {
+		s, err := OpenSender[message]("test", WithDir(args[0]), WithAttach(), WithWait(Park))
+		if err != nil {
+			return err
+		}
+		in := s.SendChan(context.Background())
+		for seq := range uint64(s.Cap()) + 1 {
+			in <- newMessage(0, seq)
+		}
+		for s.Stats().Parked == 0 { // It waits for space, or for one who takes its offer.
+			runtime.Gosched()
+		}
+		fmt.Println("in")
+		_, _ = fmt.Scanln(new(string))
+		return nil
+	}
+}
+
+// When the process dies what its SendChan had taken is in the channel, in order, but for the one value at most that had no space there. The
+// offer of a rendezvous is in the channel.
+func TestSendChanOfTheDead(t *testing.T) {
+	for _, capacity := range []int{0, 1, 3} {
+		ch := openTest[message](t, WithCapacity(capacity))
+		c := start(t, "send-pump", ch.Sender.h.opts.dir)
+		require.Equal(t, "in", c.line())
+		c.kill()
+		for seq := range uint64(max(1, capacity)) {
+			m, err := ch.TryRecv()
+			require.NoError(t, err, capacity)
+			require.Equal(t, newMessage(0, seq), m, "in order")
+		}
+		require.ErrorIs(t, second(ch.TryRecv()), ErrEmpty)
+		if capacity > 0 { // Nothing is left in its hands that keeps others away.
+			for range capacity {
+				require.NoError(t, ch.TrySend(message{}))
+			}
+		}
 	}
 }
