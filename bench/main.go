@@ -33,6 +33,7 @@ func main() {
 type flags struct {
 	settings
 	quick, list  bool
+	more         bool
 	scenario     string
 	peers, rows  string
 	build, out   string
@@ -53,6 +54,7 @@ func parse(args []string) (f flags, err error) {
 	set.DurationVar(&f.Idle, "idle", 10*time.Second, "how long the receiver of the row idle waits")
 	set.DurationVar(&f.limit, "limit", time.Minute, "when a measurement is given up, beside what -idle takes")
 	set.StringVar(&f.cpus, "cpus", "0,1", "the CPUs of the senders and of the receivers")
+	set.BoolVar(&f.more, "more", false, "add rounds to the results that are in -out already, of the same commit and settings")
 	set.StringVar(&f.build, "build", "", "where to build (default: the user's cache)")
 	set.StringVar(&f.out, "out", "", "where to write results (default: beside what is built)")
 	_ = set.Parse(args) // It ends the program itself.
@@ -191,11 +193,18 @@ func (f *flags) measure(ctx context.Context, b *builder, built map[string]*progr
 		runner:   &runner{launch: newLauncher(), limit: f.limit},
 		progress: func(format string, a ...any) { fmt.Printf(format+"\n", a...) },
 	}
-	all, err := run.run(ctx, c.rows, peers)
 	r := report{
 		Scenario: c.name, Facts: lookAround(b.src), Settings: f.settings, Rows: c.rows, Peers: peers, Missing: missing,
-		All: all, scenario: c.scenario,
+		Counts: run.counts, scenario: c.scenario,
 	}
+	if f.more {
+		if err := r.resume(f.out); err != nil {
+			return err
+		}
+		run.after = r.Settings.Repeat - f.Repeat
+	}
+	all, err := run.run(ctx, c.rows, peers)
+	r.All = append(r.All, all...)
 	r.Goals = r.reach()
 	fmt.Println()
 	fmt.Print(r.text())

@@ -75,6 +75,7 @@ type bench struct {
 	quick    bool     // figures do not matter
 	line     []string // the yardstick's command
 	counts   map[string]uint64
+	after    int // so many rounds that were measured before
 	progress func(format string, a ...any)
 }
 
@@ -267,13 +268,13 @@ func (b *bench) run(ctx context.Context, rows []row, peers []*peer) ([]measureme
 	var all []measurement
 	for i, r := range rows {
 		failed := map[*peer]bool{}
-		for round := 1; round <= b.Repeat; round++ {
+		for round := b.after + 1; round <= b.after+b.Repeat; round++ {
 			for _, p := range peers {
 				if !p.can(r) || failed[p] {
 					continue
 				}
 				m, err := b.measure(ctx, r, p, round)
-				at := fmt.Sprintf("[%d/%d] %-15s %d/%d  %-26s", i+1, len(rows), r.Name, round, b.Repeat, p.Name)
+				at := fmt.Sprintf("[%d/%d] %-15s %d/%d  %-26s", i+1, len(rows), r.Name, round, b.after+b.Repeat, p.Name)
 				switch {
 				case errors.Is(err, errWrong):
 					return all, fmt.Errorf("%s, %s: %w", r.Name, p.Name, err)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -29,8 +30,32 @@ type report struct {
 	Missing  []missingPeer `json:"missing,omitempty"`
 	Goals    []reached     `json:"goals,omitempty"`
 	All      []measurement `json:"measurements"`
+	// How many values each peer moves in a row, as it was found by trying.
+	Counts map[string]uint64 `json:"counts,omitempty"`
 
 	scenario scenario
+}
+
+// resume takes up what an earlier run left: its rounds come before those of this one.
+func (r *report) resume(dir string) error {
+	path := filepath.Join(dir, r.scenario.files+".json")
+	js, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("-more adds to the results of an earlier run: %w", err)
+	}
+	var old report
+	if err := json.Unmarshal(js, &old); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	now, then := r.Facts, old.Facts
+	now.Date, then.Date = "", ""
+	if now != then || r.Settings.Time != old.Settings.Time || r.Settings.Idle != old.Settings.Idle || !slices.Equal(r.Settings.CPUs, old.Settings.CPUs) {
+		return fmt.Errorf("%s is of another commit, machine or setting: measure anew, without -more", path)
+	}
+	r.Settings.Repeat += old.Settings.Repeat
+	r.All = old.All
+	maps.Copy(r.Counts, old.Counts)
+	return nil
 }
 
 // of are the measurements of a peer in a row.

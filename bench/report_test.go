@@ -156,6 +156,34 @@ func TestTables(t *testing.T) {
 	}
 }
 
+// A run can add its rounds to an earlier one's, if that was of the same program.
+func TestResume(t *testing.T) {
+	dir := t.TempDir()
+	old := madeUp(original())
+	old.Settings = settings{Time: 5, Repeat: 3, CPUs: []int{0, 1}}
+	old.Facts.Date, old.Counts = "yesterday", map[string]uint64{"a": 1}
+	require.NoError(t, old.write(dir))
+
+	anew := func() *report {
+		return &report{Facts: facts{CPU: "a CPU"}, Settings: settings{Time: 5, Repeat: 2, CPUs: []int{0, 1}}, Counts: map[string]uint64{}, scenario: original()}
+	}
+	r := anew()
+	require.NoError(t, r.resume(dir))
+	assert.Equal(t, old.All, r.All)
+	assert.Equal(t, 5, r.Settings.Repeat)
+	assert.Equal(t, old.Counts, r.Counts)
+	for name, change := range map[string]func(*report){
+		"commit": func(r *report) { r.Facts.Commit = "another" },
+		"time":   func(r *report) { r.Settings.Time = 6 },
+		"CPUs":   func(r *report) { r.Settings.CPUs = []int{1, 0} },
+	} {
+		r := anew()
+		change(r)
+		require.ErrorContains(t, r.resume(dir), "measure anew", name)
+	}
+	require.ErrorIs(t, anew().resume(t.TempDir()), os.ErrNotExist)
+}
+
 func TestFailures(t *testing.T) {
 	r := report{All: []measurement{{Row: "a row", Peer: "a peer", Error: "it died"}}}
 	require.ErrorContains(t, r.failures(), "a peer")
