@@ -64,19 +64,26 @@ func tuningPeers() []*peer {
 			peers = append(peers, &peer{Name: "Python " + over + ", " + name, Mode: mode + words, Setting: setting,
 				program: program, only: tuningRow("Python", over), rows: rows})
 		}
-		python(tuned, "tuned", "", "as in the scenario original", oneway, batch, own)
-		python(plain, "untuned", "", "sockets.py: each value a bytes object, a batch of them joined, recv_into a buffer of one value or batch; TCP_NODELAY", oneway, batch, own)
+		// Over TCP the quickest receives one by one, over a Unix stream all that is there.
+		best, other, otherName, otherSetting := "", ",single", "received one by one", "recv_into a buffer of one value or one batch, until it is full"
 		if mode == "tcp" {
-			python(tuned, "without TCP_NODELAY", ",nagle", "messages may be kept back", oneway, batch, own)
+			best, other, otherName, otherSetting = ",single", "", "received in bulk", "recv_into a buffer of 64 KiB, as much as is there"
 		}
-		python(tuned, "the system's buffers", ",system", "SO_SNDBUF and SO_RCVBUF as they are", oneway, batch, own)
-		python(tuned, "received one by one", ",single", "recv_into a buffer of one value or one batch, until it is full", oneway, batch)
-		python(tuned, "not built in place", ",fresh", "each value a bytes object; a batch of them joined", oneway, batch)
-		python(tuned, "sendmsg", ",gather", "a buffer for each value, all of a batch sent with sendmsg", batch)
-		python(tuned, "by columns", ",columns", "numbers written and checked by slices with a stride", batch)
-		python(tuned, "polling", ",polling", "recv_into with MSG_DONTWAIT again and again", oneway, batch, own)
-		python(tuned, "by columns, polling", ",columns,polling", "both", batch)
-		python(tuned, "garbage collected", ",gc", "the collector stays on", oneway, batch, own)
+		python(tuned, "tuned", best, "as in the scenario original", oneway, batch, own)
+		python(plain, "untuned", "", "sockets.py: each value a bytes object, a batch of them joined, recv_into a buffer of one value or batch; TCP_NODELAY", oneway, batch, own)
+		python(tuned, otherName, other, otherSetting, oneway, batch)
+		if mode == "tcp" {
+			python(tuned, "without TCP_NODELAY", best+",nagle", "messages may be kept back", oneway, batch, own)
+			python(tuned, "without TCP_NODELAY, received in bulk", ",nagle", "both", oneway)
+			python(tuned, "by columns, received in bulk", ",columns", "both", batch)
+		}
+		python(tuned, "the system's buffers", best+",system", "SO_SNDBUF and SO_RCVBUF as they are", oneway, batch, own)
+		python(tuned, "not built in place", best+",fresh", "each value a bytes object; a batch of them joined", oneway, batch)
+		python(tuned, "sendmsg", best+",gather", "a buffer for each value, all of a batch sent with sendmsg", batch)
+		python(tuned, "by columns", best+",columns", "numbers written and checked by slices with a stride", batch)
+		python(tuned, "polling", best+",polling", "recv_into with MSG_DONTWAIT again and again", oneway, batch, own)
+		python(tuned, "by columns, polling", best+",columns,polling", "both", batch)
+		python(tuned, "garbage collected", best+",gc", "the collector stays on", oneway, batch, own)
 
 		grpc := func(name, words, setting string) {
 			peers = append(peers, &peer{Name: "gRPC " + over + ", " + name, Mode: mode + words, Setting: setting,
