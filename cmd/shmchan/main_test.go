@@ -1,6 +1,6 @@
 package main
 
-// The test binary is also the program: started with a demo command it is shmchan.
+// The test binary is also the program: started with a demo command or doctor-echo it is shmchan.
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], "demo") {
+	if len(os.Args) > 1 && (strings.HasPrefix(os.Args[1], "demo") || os.Args[1] == "doctor-echo") {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
@@ -36,6 +36,8 @@ func TestWrongUsageExitsWith2(t *testing.T) {
 		{"rm"},
 		{"version", "more"},
 		{"demo", "more"},
+		{"doctor", "more"},
+		{"doctor", "--nonsense"},
 		{"demo", "--values", "0"},
 		{"demo", "--values", "10000001"},
 		{"demo", "--values", "many"},
