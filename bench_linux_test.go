@@ -60,3 +60,5 @@ func pinThreads(to *unix.CPUSet) error {
 	}
 	return nil
 }
+
+const rusageThread = unix.RUSAGE_THREAD

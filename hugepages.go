@@ -21,7 +21,7 @@ const hugeUnit = 2 << 20
 // WithHugePages makes a channel whose file is a multiple of 2 MiB and asks the system to keep it in pages of that size in place of
 // 4 KiB ones. A process then takes a fault for every 2 MiB that it touches for the first time, and not 512, and a processor
 // needs one entry in place of 512 to know where they are. That is for large channels: see docs/tuning.md for what it brings, and when it is nothing.
-// The making takes longer, some 5 ms for every 2 MiB (docs/tuning.md).
+// The making takes about as long as with small pages, or several times as long if the system has to move memory for it first.
 //
 // Linux gives transparent huge pages to the files of any tmpfs, /dev/shm too, and to unnamed channels, from version 6.1 on, unless
 // /sys/kernel/mm/transparent_hugepage/shmem_enabled is "deny"; before that where the tmpfs is mounted with huge=always or within_size. If the

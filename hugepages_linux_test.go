@@ -13,6 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// hugeChannels opens a channel with these options by name and without one.
+func hugeChannels(t *testing.T, f func(t *testing.T, ch *Chan[message]), opts ...Option) {
+	t.Run("named", func(t *testing.T) { f(t, openTest[message](t, opts...)) })
+	t.Run("unnamed", func(t *testing.T) {
+		ch := must[*Chan[message]](t)(New[message](opts...))
+		t.Cleanup(func() { _ = ch.Detach() })
+		f(t, ch)
+	})
+}
+
 // canHugePages: whether this system moves the pages of a file in a tmpfs into a huge one, as a program that is not ours finds.
 func canHugePages(t *testing.T) error {
 	fd, err := unix.MemfdCreate("probe", unix.MFD_CLOEXEC)

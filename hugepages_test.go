@@ -9,16 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hugeChannels opens a channel with these options by name and without one.
-func hugeChannels(t *testing.T, f func(t *testing.T, ch *Chan[message]), opts ...Option) {
-	t.Run("named", func(t *testing.T) { f(t, openTest[message](t, opts...)) })
-	t.Run("unnamed", func(t *testing.T) {
-		ch := must[*Chan[message]](t)(New[message](opts...))
-		t.Cleanup(func() { _ = ch.Detach() })
-		f(t, ch)
-	})
-}
-
 // aLap sends and receives more values than the channel holds.
 func aLap(t *testing.T, ch *Chan[message]) {
 	t.Helper()

@@ -1,0 +1,114 @@
+package shmchan
+
+// What the options of memory cost and bring: the figures of docs/tuning.md. In this process, one goroutine, a channel of
+// 65536 values of 1 KiB (69 MiB) without a name.
+
+import (
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+type kib [128]uint64
+
+const tuningCapacity = 1 << 16
+
+// faultsOf is how many page faults of this thread f takes, none of which read a disk.
+func faultsOf(f func()) int64 {
+	var before, after unix.Rusage
+	_ = unix.Getrusage(rusageThread, &before)
+	f()
+	_ = unix.Getrusage(rusageThread, &after)
+	return int64(after.Minflt - before.Minflt)
+}
+
+// attachAgain is another handle on an unnamed channel.
+func attachAgain(b *testing.B, ch *Chan[kib], opts ...Option) *Chan[kib] {
+	files, err := ch.Files()
+	require.NoError(b, err)
+	other, err := FromFiles[kib](files, opts...)
+	require.NoError(b, err)
+	return other
+}
+
+var tunings = []struct {
+	name           string
+	made, attached []Option
+}{
+	{"small pages", nil, nil},
+	{"WithPrefault", []Option{WithPrefault()}, []Option{WithPrefault()}},
+	{"WithLockedMemory", []Option{WithLockedMemory()}, []Option{WithLockedMemory()}},
+	{"WithHugePages", []Option{WithHugePages()}, nil},
+}
+
+func BenchmarkTuningMake(b *testing.B) {
+	for _, c := range tunings {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				ch, err := New[kib](append(c.made, WithCapacity(tuningCapacity), WithPeers(2))...)
+				require.NoError(b, err)
+				b.StopTimer()
+				require.NoError(b, ch.Detach())
+				b.StartTimer()
+			}
+		})
+	}
+}
+
+func BenchmarkTuningAttach(b *testing.B) {
+	for _, c := range tunings {
+		b.Run(c.name, func(b *testing.B) {
+			ch, err := New[kib](append(c.made, WithCapacity(tuningCapacity), WithPeers(2))...)
+			require.NoError(b, err)
+			for b.Loop() {
+				other := attachAgain(b, ch, c.attached...)
+				b.StopTimer()
+				require.NoError(b, other.Detach())
+				b.StartTimer()
+			}
+			require.NoError(b, ch.Detach())
+		})
+	}
+}
+
+// A lap: as many values sent and received, one after the other, as the channel has slots.
+func BenchmarkTuningLap(b *testing.B) {
+	for _, c := range tunings {
+		for lap, name := range []string{"first", "second"} {
+			b.Run(c.name+"/"+name, func(b *testing.B) {
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+				ch, err := New[kib](append(c.made, WithCapacity(tuningCapacity), WithPeers(2))...)
+				require.NoError(b, err)
+				faults := int64(0)
+				goRound := func(other *Chan[kib]) {
+					for seq := range uint64(tuningCapacity) {
+						if err := other.Send(kib{seq}); err != nil {
+							b.Fatal(err)
+						}
+						if v, err := other.Recv(); err != nil || v[0] != seq {
+							b.Fatal(v[0], err)
+						}
+					}
+				}
+				for b.Loop() {
+					b.StopTimer()
+					other := attachAgain(b, ch, c.attached...)
+					if lap == 1 {
+						goRound(other)
+					}
+					b.StartTimer()
+					faults += faultsOf(func() { goRound(other) })
+					b.StopTimer()
+					require.NoError(b, other.Detach())
+					b.StartTimer()
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/tuningCapacity, "ns/value")
+				b.ReportMetric(float64(faults)/float64(b.N), "faults")
+				require.NoError(b, ch.Detach())
+			})
+		}
+	}
+}
