@@ -352,7 +352,7 @@ func TestArenaHostile(t *testing.T) {
 	rnd := testRand(t)
 	b := openBytes(t, smallArena()...)
 	a := b.BytesSender.h.arena
-	any := func() uint64 {
+	nonsense := func() uint64 {
 		switch rnd.IntN(4) {
 		case 0:
 			return rnd.Uint64()
@@ -366,10 +366,10 @@ func TestArenaHostile(t *testing.T) {
 	for range 300 {
 		alive()
 		for i := range a.blocks {
-			a.word(i).Store(any())
+			a.word(i).Store(nonsense())
 		}
-		a.tail.Store(any())
-		a.head.Store(any())
+		a.tail.Store(nonsense())
+		a.head.Store(nonsense())
 		if at, v := a.take(rnd.Uint64N(5)+1, rnd.Uint64()&posMask); v == claimed {
 			require.LessOrEqual(t, at%a.blocks, a.blocks)
 		}
@@ -377,7 +377,7 @@ func TestArenaHostile(t *testing.T) {
 		b.BytesSender.h.checkRoom()
 		a.dropAll(func(uint64) bool { return rnd.IntN(2) == 0 })
 		for range 20 {
-			at, n := any(), rnd.Uint64N(5*testBlock)
+			at, n := nonsense(), rnd.Uint64N(5*testBlock)
 			if m := a.at(at, n, rnd.Uint64N(8)); m != nil {
 				from := uintptr(unsafe.Pointer(unsafe.SliceData(m))) - uintptr(a.mem)
 				require.LessOrEqual(t, from+uintptr(n), uintptr(a.block*a.blocks))
