@@ -27,6 +27,9 @@
 #ifndef VALUES
 #define VALUES 2 /* messages of each sender */
 #endif
+#ifndef FIRST
+#define FIRST VALUES /* and of the first one */
+#endif
 #ifndef ABORTS
 #define ABORTS 0 /* at most so many SendFuncs fail */
 #endif
@@ -429,8 +432,8 @@ proctype sender(byte me) {
 #endif
 #endif
 	do
-	:: i == VALUES -> break
-	:: i < VALUES ->
+	:: i == (me == 0 -> FIRST : VALUES) -> break
+	:: i < (me == 0 -> FIRST : VALUES) ->
 		i++;
 		d_step { CANCLAIM ->
 #ifdef ONESENDER
