@@ -42,7 +42,7 @@ func newConn(pair *shmchan.BytesDuplex, local, remote Addr) *Conn {
 
 // Read reads what is there, at least a byte, and waits for it. io.EOF: the other side has closed, and all is read.
 func (c *Conn) Read(b []byte) (n int, err error) {
-	if len(b) == 0 {
+	if len(b) == 0 && !c.isClosed() {
 		return 0, nil
 	}
 	c.readMu.Lock()

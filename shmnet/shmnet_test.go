@@ -41,7 +41,17 @@ func in(dir string) shmchan.Option { return shmchan.WithDir(dir) }
 // start starts this program in a role, and returns what it prints.
 func start(t *testing.T, role, dir string) (*exec.Cmd, *bufio.Reader) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
+	return startCommand(t, exec.Command(os.Args[0]), role, dir)
+}
+
+// startLimited is start with at most so many descriptors.
+func startLimited(t *testing.T, role, dir string, files int) (*exec.Cmd, *bufio.Reader) {
+	t.Helper()
+	return startCommand(t, exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0"`, files), os.Args[0]), role, dir)
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd, role, dir string) (*exec.Cmd, *bufio.Reader) {
+	t.Helper()
 	cmd.Env = append(os.Environ(), roleEnv+"="+role, "SHMNET_TEST_DIR="+dir)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -115,6 +125,12 @@ func TestCloseSides(t *testing.T) {
 	require.Equal(t, "wer", string(got))
 	_, err = c2.Read(b)
 	require.ErrorIs(t, err, net.ErrClosed)
+	for _, none := range [][]byte{nil, {}} {
+		_, err = c2.Read(none)
+		require.ErrorIs(t, err, net.ErrClosed)
+		_, err = c2.Write(none)
+		require.ErrorIs(t, err, net.ErrClosed)
+	}
 	require.ErrorIs(t, c2.Close(), net.ErrClosed)
 	require.ErrorIs(t, c2.SetDeadline(time.Now()), net.ErrClosed)
 	require.Equal(t, "shm", c1.LocalAddr().Network())
