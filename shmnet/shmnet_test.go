@@ -39,18 +39,18 @@ func TestMain(m *testing.M) {
 func in(dir string) shmchan.Option { return shmchan.WithDir(dir) }
 
 // start starts this program in a role, and returns what it prints.
-func start(t *testing.T, role, dir string) (*exec.Cmd, *bufio.Reader) {
+func start(t testing.TB, role, dir string) (*exec.Cmd, *bufio.Reader) {
 	t.Helper()
 	return startCommand(t, exec.Command(os.Args[0]), role, dir)
 }
 
 // startLimited is start with at most so many descriptors.
-func startLimited(t *testing.T, role, dir string, files int) (*exec.Cmd, *bufio.Reader) {
+func startLimited(t testing.TB, role, dir string, files int) (*exec.Cmd, *bufio.Reader) {
 	t.Helper()
 	return startCommand(t, exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0"`, files), os.Args[0]), role, dir)
 }
 
-func startCommand(t *testing.T, cmd *exec.Cmd, role, dir string) (*exec.Cmd, *bufio.Reader) {
+func startCommand(t testing.TB, cmd *exec.Cmd, role, dir string) (*exec.Cmd, *bufio.Reader) {
 	t.Helper()
 	cmd.Env = append(os.Environ(), roleEnv+"="+role, "SHMNET_TEST_DIR="+dir)
 	cmd.Stderr = os.Stderr
