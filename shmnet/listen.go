@@ -283,6 +283,9 @@ func Dial(name string, opts ...shmchan.Option) (*Conn, error) {
 // refusedEvery is how often one who dials and gets no answer looks whether somebody is alive who could give it.
 const refusedEvery = 100 * time.Millisecond
 
+// crowdedEvery is how often one who dials tries again while so many do that the listener's channel has no place for him.
+const crowdedEvery = 5 * time.Millisecond
+
 // DialContext is Dial that also ends, with ctx.Err(), when ctx does.
 func DialContext(ctx context.Context, name string, opts ...shmchan.Option) (*Conn, error) {
 	c, err := dial(ctx, name, opts)
@@ -296,7 +299,18 @@ func dial(ctx context.Context, name string, opts []shmchan.Option) (_ *Conn, err
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
-	hellos, err := shmchan.OpenBytesSender(name, helloOptions(opts, shmchan.WithAttach(), shmchan.WithDisconnect())...)
+	open := func() (*shmchan.BytesSender, error) {
+		return shmchan.OpenBytesSender(name, helloOptions(opts, shmchan.WithAttach(), shmchan.WithDisconnect())...)
+	}
+	hellos, err := open()
+	for errors.Is(err, shmchan.ErrTooManyPeers) { // So many dial just now.
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(crowdedEvery):
+			hellos, err = open()
+		}
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, both{syscall.ECONNREFUSED, err}
 	} else if err != nil {

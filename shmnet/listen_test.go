@@ -327,6 +327,32 @@ func TestOutOfDescriptors(t *testing.T) {
 	})
 }
 
+// Who dials while as many do as the listener's channel has places waits for one.
+func TestCrowded(t *testing.T) {
+	dir := t.TempDir()
+	listen(t, dir)
+	var held []*shmchan.BytesSender
+	for {
+		s, err := shmchan.OpenBytesSender("test", in(dir))
+		if err != nil {
+			require.ErrorIs(t, err, shmchan.ErrTooManyPeers)
+			break
+		}
+		held = append(held, s)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := DialContext(ctx, "test", in(dir))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NoError(t, held[0].Detach())
+	c, err := Dial("test", in(dir))
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	for _, s := range held[1:] {
+		require.NoError(t, s.Detach())
+	}
+}
+
 // A connection has the mode of its listener's channel, so that whoever may dial is understood.
 func TestMode(t *testing.T) {
 	dir := t.TempDir()
