@@ -388,25 +388,6 @@ func TestLimits(t *testing.T) {
 	})
 }
 
-func TestNoAllocations(t *testing.T) {
-	for _, most := range []int{4096, 1 << 16} {
-		c := openBytes(t, shmchan.WithMaxMessage(most))
-		build := quote("AAPL", 3)
-		use := func(m *capnp.Message) error {
-			_, err := market.ReadRootQuote(m)
-			return err
-		}
-		ctx := t.Context()
-		both := func() {
-			if SendFunc(ctx, c.BytesSender, 2048, build) != nil || RecvFunc(ctx, c.BytesReceiver, use) != nil {
-				panic("failed")
-			}
-		}
-		both()
-		require.Zero(t, testing.AllocsPerRun(1000, both))
-	}
-}
-
 // The reference implementation reads what is built here, and what it writes is read here.
 func TestReferenceImplementation(t *testing.T) {
 	tool, err := exec.LookPath("capnp")

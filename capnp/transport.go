@@ -175,10 +175,38 @@ func (t *shared) receive(i *incoming) (err error) {
 	if err = open(&i.m, &i.one, b); err == nil {
 		if i.root, err = rpccp.ReadRootMessage(&i.m); err != nil {
 			err = Malformed(err)
+		} else {
+			err = possible(i.root)
 		}
 	}
 	if err != nil {
 		return channelError(t.pair.Name(), err)
+	}
+	return nil
+}
+
+// possible refuses what no side of RPC can mean, and the package rpc (3.1.0-alpha.2) panics about: a call on its own result.
+func possible(m rpccp.Message) error {
+	if m.Which() != rpccp.Message_Which_call {
+		return nil
+	}
+	c, err := m.Call()
+	if err != nil {
+		return Malformed(err)
+	}
+	target, err := c.Target()
+	if err != nil {
+		return Malformed(err)
+	}
+	if target.Which() != rpccp.MessageTarget_Which_promisedAnswer {
+		return nil
+	}
+	on, err := target.PromisedAnswer()
+	if err != nil {
+		return Malformed(err)
+	}
+	if on.QuestionId() == c.QuestionId() {
+		return fmt.Errorf("%w: it calls the result of question %d, which it is itself", ErrMalformed, c.QuestionId())
 	}
 	return nil
 }
