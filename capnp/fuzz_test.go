@@ -43,12 +43,10 @@ func walkPtr(p capnp.Ptr) error {
 	if l := p.List(); l.IsValid() {
 		for i := range min(l.Len(), 1000) {
 			_ = capnp.UInt8List(l).ToPtr()
-			q, err := capnp.PointerList(l).At(i)
-			if err != nil { // Not of pointers.
-				break
-			}
-			if err := walkPtr(q); err != nil {
-				return err
+			if q, err := capnp.PointerList(l).At(i); err == nil { // Else it is not of pointers, or over a limit.
+				if err := walkPtr(q); err != nil {
+					return err
+				}
 			}
 		}
 	}
