@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"os"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -108,6 +109,45 @@ func OpenBytesSender(name string, opts ...Option) (*BytesSender, error) {
 // OpenBytesReceiver is OpenBytes for receiving only.
 func OpenBytesReceiver(name string, opts ...Option) (*BytesReceiver, error) {
 	h, err := openHandle(name, bytesLayout(), peerReceives, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &BytesReceiver{h: h}, nil
+}
+
+// NewBytes is New for messages of bytes: a channel without a name. Others get to it by Bytes.Files and BytesFromFiles.
+func NewBytes(opts ...Option) (*Bytes, error) {
+	h, err := newUnnamed(bytesLayout(), opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Bytes{&BytesSender{h}, &BytesReceiver{h: h}}, nil
+}
+
+// Files returns a set of files for one more handle on an unnamed channel, which BytesFromFiles makes of them; see Chan.Files.
+func (b *Bytes) Files() ([]*os.File, error) { return b.BytesSender.h.handOut() }
+
+// BytesFromFiles is FromFiles for messages of bytes: the other end of NewBytes.
+func BytesFromFiles(files []*os.File, opts ...Option) (*Bytes, error) {
+	h, err := openFiles(files, bytesLayout(), peerSends|peerReceives, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Bytes{&BytesSender{h}, &BytesReceiver{h: h}}, nil
+}
+
+// BytesSenderFromFiles is BytesFromFiles for sending only.
+func BytesSenderFromFiles(files []*os.File, opts ...Option) (*BytesSender, error) {
+	h, err := openFiles(files, bytesLayout(), peerSends, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &BytesSender{h}, nil
+}
+
+// BytesReceiverFromFiles is BytesFromFiles for receiving only.
+func BytesReceiverFromFiles(files []*os.File, opts ...Option) (*BytesReceiver, error) {
+	h, err := openFiles(files, bytesLayout(), peerReceives, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -275,7 +315,7 @@ func (s *BytesSender) trySend(p []byte) error {
 	h.wantRoom(0)
 	if blocks > 0 && !h.oneSender && !h.tryRoom(blocks) && h.ctl.closed.Load() == 0 { // A position in hand, to be given up, costs a single sender nothing.
 		h.wantRoom(blocks)
-		return h.send.refused(h.errs.full)
+		return h.send.refused(h.errs.noRoom)
 	}
 	var pos uint64
 	var receiver int
@@ -298,7 +338,7 @@ func (s *BytesSender) trySend(p []byte) error {
 			room, err = h.putExtent(pos, b, len(p))
 		case blocked:
 			h.wantRoom(blocks)
-			err = h.errs.full
+			err = h.errs.noRoom
 		default:
 			err = h.corruptArena()
 		}
@@ -462,11 +502,10 @@ func (h *handle) messageAt(pos uint64) (content, error) {
 		pos, pos&h.mask, h.n, n, map[bool]string{true: "the arena", false: "its slot"}[m.inArena()], m.meta)
 }
 
-// sumMessage is the sum of a message at pos with these bytes.
+// sum is the sum of the message at pos with these bytes. What its slot says of it, of which no more than 31 bits and the uppermost one can be
+// set, goes into what the sum begins with.
 func (m content) sum(pos uint64, data []byte) uint32 {
-	var meta [metaSize]byte
-	*(*uint64)(unsafe.Pointer(&meta)) = m.meta
-	return crc32.Update(crc32.Update(sumSeed(pos), castagnoli, meta[:]), castagnoli, data)
+	return crc32.Update(sumSeed(pos)^uint32(m.meta)^uint32(m.meta>>32), castagnoli, data)
 }
 
 // putMessageSum stores the sum of the message that was put at pos.
@@ -589,25 +628,27 @@ func (r *BytesReceiver) TryRecv(dst []byte) ([]byte, error) {
 		h.recv.goSlow(l)
 		defer h.recv.doneSlow(l)
 	}
-	begin := func() (uint64, error) {
-		pos, err := h.tryRecvBegin()
-		if err != nil {
-			err = h.recv.refused(err)
-		}
-		return pos, err
-	}
 	if h.opts.faultGuard {
-		return r.guarded(dst, begin)
+		return r.guarded(dst, h.tryRecvOrWhy)
 	}
 	if !h.recv.begin() {
 		return dst, h.errs.detached
 	}
 	defer h.recv.end()
-	pos, err := begin()
+	pos, err := h.tryRecvOrWhy()
 	if err != nil {
 		return dst, err
 	}
 	return r.take(pos, dst)
+}
+
+// tryRecvOrWhy is tryRecvBegin that arms the descriptor if there is nothing.
+func (h *handle) tryRecvOrWhy() (uint64, error) {
+	pos, err := h.tryRecvBegin()
+	if err != nil {
+		err = h.recv.refused(err)
+	}
+	return pos, err
 }
 
 // RecvFunc waits for a message like RecvContext and has use read it where it lies, or a copy if the channel has checksums; msg is not to
@@ -718,7 +759,7 @@ func (r *BytesReceiver) show(pos uint64, use func(msg []byte) error, used *bool)
 		*used = true
 		return inArena, err
 	}
-	err = use(*c)
+	err = use((*c)[:len(*c):len(*c)])
 	*used = err == nil
 	return inArena, err
 }

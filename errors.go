@@ -114,7 +114,7 @@ func (e *chanError) Unwrap() error { return e.err }
 // handleErrors are the errors of the hot path, made once for each handle.
 type handleErrors struct {
 	sendClosed, recvClosed, closeClosed error
-	full, noReceiver, empty             error
+	full, noRoom, noReceiver, empty     error
 	detached, nested, broken            error
 	sendDisconnected, recvDisconnected  error
 }
@@ -126,6 +126,7 @@ func newHandleErrors(name string) handleErrors {
 		recvClosed:       e(ErrClosed, "all that was sent has been received; stop receiving"),
 		closeClosed:      e(ErrClosed, "it was closed before; let one sender do it"),
 		full:             e(ErrFull, "try again once something was received, use Send to wait, or make it with a larger WithCapacity"),
+		noRoom:           e(ErrFull, "its arena has no room for this message; try again once something was received, use Send to wait, or make it with a larger WithArena"),
 		noReceiver:       e(ErrFull, "its capacity is 0 and no receiver waits; use Send to wait for one"),
 		empty:            e(ErrEmpty, "try again once something was sent, or use Recv to wait"),
 		detached:         e(ErrDetached, "open the name again to go on"),

@@ -19,7 +19,10 @@ type Info struct {
 	Stats
 	Type           string // the element type, as its maker named it
 	Layout         string // the canonical layout: a line a field, path kind offset size alignment
-	Size           int    // bytes of a value
+	Size           int    // bytes of a value; of a channel of bytes, of what a slot has for one
+	MaxMessage     int    // of a channel of bytes: bytes of a message at most; else 0
+	Arena          int64  // of a channel of bytes: bytes that the messages which do not fit in a slot share; 0: all fit
+	ArenaUsed      int64  // of these, in whole blocks, those of messages in the channel
 	SingleSender   bool
 	SingleReceiver bool
 	Checksum       bool // a CRC-32C beside each value
@@ -77,6 +80,7 @@ func (h *handle) inspect() (Info, error) {
 	info := Info{
 		Stats: h.stats(), Type: hd.typeName, Layout: hd.text, Size: int(hd.size), Path: h.path,
 		SingleSender: hd.flags&flagSingleSender != 0, SingleReceiver: hd.flags&flagSingleReceiver != 0, Checksum: hd.flags&flagChecksum != 0, HugePages: hd.flags&flagHugePages != 0,
+		MaxMessage: int(hd.maxMessage), Arena: int64(hd.block * hd.blocks), ArenaUsed: h.arenaUsed(),
 		PID: int(hd.pid), Created: time.Unix(0, int64(hd.created)), Bytes: int64(hd.length),
 	}
 	if st, err := h.file.Stat(); err == nil {
@@ -107,6 +111,27 @@ func (h *handle) inspect() (Info, error) {
 		}
 	}
 	return info, nil
+}
+
+// arenaUsed is how many bytes of the arena messages have. Others go on between the looks.
+func (h *handle) arenaUsed() (bytes int64) {
+	a := h.arena
+	if a == nil {
+		return 0
+	}
+	b := a.head.Load()
+	for end := b + a.blocks; b < end; {
+		w := a.word(b).Load()
+		k, ok := a.claimed(w, b)
+		if k == 0 || !ok {
+			break
+		}
+		if a.inUse(w, noPos) {
+			bytes += int64(k * a.block)
+		}
+		b += k
+	}
+	return bytes
 }
 
 // List names the channels in the directory, sorted: all files that have a

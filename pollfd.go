@@ -127,7 +127,7 @@ func (s *side) pollOf() (p *poll, made bool, err error) {
 // refused is for a Try call that has failed, still in the call. If it found nothing, it says why, and arms the descriptor.
 func (s *side) refused(err error) error {
 	h := s.h
-	if err != h.errs.empty && err != h.errs.full && err != h.errs.noReceiver { //nolint:errorlint // They are these.
+	if err != h.errs.empty && err != h.errs.full && err != h.errs.noRoom && err != h.errs.noReceiver { //nolint:errorlint // They are these.
 		return err
 	}
 	if h.opts.disconnect && s.desertedNow() {

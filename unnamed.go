@@ -112,8 +112,10 @@ func ReceiverFromFiles[T any](files []*os.File, opts ...Option) (*Receiver[T], e
 //
 // It fails with ErrTooManyPeers when all of WithPeers are taken, and on Linux where there is no /proc, which it takes to open the memory
 // once more. A channel with a name is fs.ErrInvalid.
-func (c *Chan[T]) Files() (files []*os.File, err error) {
-	h := c.Sender.h
+func (c *Chan[T]) Files() ([]*os.File, error) { return c.Sender.h.handOut() }
+
+// handOut is Files.
+func (h *handle) handOut() (files []*os.File, err error) {
 	if gone := h.use(func() { files, err = h.newSet() }); gone != nil {
 		return nil, gone
 	}
@@ -185,11 +187,12 @@ func unnamedLayout[T any]() (*layout, codec[T], error) {
 }
 
 // unnamedOptions are the options of a channel without a name, where those about one do not apply.
-func unnamedOptions(opts []Option) (options, error) {
+func unnamedOptions(opts []Option, l *layout) (options, error) {
 	stated := options{}
 	for _, f := range opts {
 		f(&stated)
 	}
+	stated.fit(l)
 	for _, option := range []struct {
 		name   string
 		stated bool
@@ -221,7 +224,7 @@ func unnamedHandle(o options) *handle {
 }
 
 func newUnnamed(l *layout, opts []Option) (*handle, error) {
-	o, err := unnamedOptions(opts)
+	o, err := unnamedOptions(opts, l)
 	if err != nil {
 		return nil, err
 	}
@@ -390,7 +393,7 @@ func fromFiles[T any](files []*os.File, roles uint64, opts []Option) (*handle, c
 
 // openFiles is FromFiles.
 func openFiles(files []*os.File, l *layout, roles uint64, opts []Option) (h *handle, err error) {
-	o, err := unnamedOptions(opts)
+	o, err := unnamedOptions(opts, l)
 	if err != nil {
 		return nil, err
 	}

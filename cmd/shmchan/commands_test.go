@@ -104,6 +104,28 @@ func TestStatShowsEverything(t *testing.T) {
 	require.Contains(t, stdout, "nobody holds it")
 }
 
+func TestBytesAreShown(t *testing.T) {
+	dir := t.TempDir()
+	for name, most := range map[string]int{"large": 1 << 16, "small": 100} {
+		ch, err := shmchan.OpenBytes(name, shmchan.WithDir(dir), shmchan.WithCapacity(4), shmchan.WithMaxMessage(most))
+		require.NoError(t, err)
+		defer func() { _ = ch.Detach() }()
+		require.NoError(t, ch.Send(make([]byte, most)))
+	}
+	status, stdout, stderr := shmchanRun("ls", "--dir", dir)
+	require.Equal(t, 0, status, stderr)
+	require.Equal(t, []string{"large", "[]byte,", "at", "most", "65536", "4", "1", "1", "1", "open"}, fields(t, stdout, "large")[:10])
+	require.Equal(t, []string{"small", "[]byte,", "at", "most", "100", "4", "1", "1", "1", "open"}, fields(t, stdout, "small")[:10])
+
+	status, stdout, stderr = shmchanRun("stat", "--dir", dir, "large")
+	require.Equal(t, 0, status, stderr)
+	require.Equal(t, "type []byte, at most 65536, 1016 bytes a slot, larger ones in the arena", strings.Join(fields(t, stdout, "type"), " "))
+	require.Equal(t, "arena 256 KiB (262144 bytes), 65536 of them used", strings.Join(fields(t, stdout, "arena"), " "))
+	_, stdout, _ = shmchanRun("stat", "--dir", dir, "small")
+	require.Equal(t, "type []byte, at most 100, 112 bytes a slot", strings.Join(fields(t, stdout, "type"), " "))
+	require.Equal(t, []string{"arena", "none"}, fields(t, stdout, "arena"))
+}
+
 func TestStatSaysWhyItCannot(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "shmchan.junk"), []byte("junk"), 0o600))

@@ -51,7 +51,7 @@ func list(out, notes io.Writer, w *where) error {
 			fmt.Fprintf(t, "%s\t-\t-\t-\t-\t-\t%s\t-\t-  %s\n", plain(name), stateOf(info, err), plain(err.Error()))
 			continue
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%v\n", plain(name), plain(info.Type), info.Cap, info.Len,
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%v\n", plain(name), typeOf(info), info.Cap, info.Len,
 			info.Senders, info.Receivers, stateOf(info, nil), byteCount(info.Bytes), info.Mode)
 	}
 	return t.Flush()

@@ -45,12 +45,13 @@ func show(out io.Writer, info shmchan.Info) error {
 		{"state", stateOf(info, nil)},
 		{"made", fmt.Sprintf("%s by pid %d", moment(info.Created), info.PID)},
 		{"file", fmt.Sprintf("%s (%d bytes), mode %v", byteCount(info.Bytes), info.Bytes, info.Mode)},
-		{"type", fmt.Sprintf("%s, %d bytes", plain(info.Type), info.Size)},
+		{"type", fmt.Sprintf("%s, %s", typeOf(info), sizeOf(info))},
 		{"capacity", capacityOf(info)},
 		{"senders", roleOf(info.Senders, info.SingleSender)},
 		{"receivers", roleOf(info.Receivers, info.SingleReceiver)},
 		{"checksum", checksumOf(info)},
 		{"huge pages", hugePagesOf(info)},
+		{"arena", arenaOf(info)},
 		{"waiting", info.Waiting},
 		{"in channel", info.Len},
 		{"sent", info.Sent},
@@ -122,6 +123,32 @@ func hugePagesOf(info shmchan.Info) string {
 		return "not asked for"
 	}
 	return fmt.Sprintf("%s of %s", byteCount(info.HugeBytes), byteCount(info.Bytes))
+}
+
+// typeOf is the type of a channel's values.
+func typeOf(info shmchan.Info) string {
+	if info.MaxMessage > 0 {
+		return fmt.Sprintf("%s, at most %d", plain(info.Type), info.MaxMessage)
+	}
+	return plain(info.Type)
+}
+
+// sizeOf says how much room each value has in its slot.
+func sizeOf(info shmchan.Info) string {
+	switch {
+	case info.Arena > 0:
+		return fmt.Sprintf("%d bytes a slot, larger ones in the arena", info.Size)
+	case info.MaxMessage > 0:
+		return fmt.Sprintf("%d bytes a slot", info.Size)
+	}
+	return fmt.Sprintf("%d bytes", info.Size)
+}
+
+func arenaOf(info shmchan.Info) string {
+	if info.Arena == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%s (%d bytes), %d of them used", byteCount(info.Arena), info.Arena, info.ArenaUsed)
 }
 
 func checksumOf(info shmchan.Info) string {
