@@ -105,9 +105,10 @@ type victim struct {
 	op     *operation
 	opts   []Option
 	single bool
-	s      *Sender[message]
-	r      *Receiver[message]
-	ch     *Chan[message]
+	bulk   bool
+	s      sendsAny
+	r      recvsAny
+	both   func() error // lets go of both
 	batch  [3]message
 	buf    [3]message
 	n      int // of buf
@@ -124,24 +125,22 @@ func (v *victim) received(m message, err error) error {
 
 // open opens a handle with the operation's role, or where many may have it with both.
 func (v *victim) open() (err error) {
-	v.s, v.r, v.ch = nil, nil, nil
+	v.s, v.r, v.both = nil, nil, nil
 	switch {
 	case !v.single:
-		if v.ch, err = Open[message]("test", v.opts...); err == nil {
-			v.s, v.r = v.ch.Sender, v.ch.Receiver
-		}
+		v.s, v.r, v.both, err = openBoth(v.opts...)
 	case v.op.sends():
-		v.s, err = OpenSender[message]("test", v.opts...)
+		v.s, err = openSends(v.opts...)
 	default:
-		v.r, err = OpenReceiver[message]("test", v.opts...)
+		v.r, err = openReceives(v.opts...)
 	}
 	return err
 }
 
 func (v *victim) detach() error {
 	switch {
-	case v.ch != nil:
-		return v.ch.Detach()
+	case v.both != nil:
+		return v.both()
 	case v.s != nil:
 		return v.s.Detach()
 	}
@@ -150,9 +149,9 @@ func (v *victim) detach() error {
 
 func (v *victim) handle() *handle {
 	if v.s != nil {
-		return v.s.h
+		return v.s.of()
 	}
-	return v.r.h
+	return v.r.of()
 }
 
 // warm does everything once on a channel of its own, so that the instructions that are counted
@@ -163,7 +162,7 @@ func (v *victim) warm(dir string) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(mine) }()
-	w := &victim{op: v.op, opts: []Option{WithDir(mine), WithCapacity(64)}, batch: v.batch}
+	w := &victim{op: v.op, opts: (&scene{capacity: 64, bulk: v.bulk}).options(mine), batch: v.batch}
 	if err := w.open(); err != nil {
 		return err
 	}
@@ -203,7 +202,7 @@ func init() {
 		debug.SetGCPercent(-1)
 		backstopAfter(time.Hour, time.Hour) // A wake that is lost is not to be made good.
 		return notLeader(func() error {
-			v := &victim{op: operationNamed(args[0]), single: args[1] == "true"}
+			v := &victim{op: operationNamed(args[0]), single: args[1] == "true", bulk: args[3] == "true"}
 			for i := range v.batch {
 				v.batch[i] = newMessage(fromVictim, uint64(i))
 			}
@@ -214,12 +213,12 @@ func init() {
 			fmt.Println("ready")
 			for {
 				var dir string
-				var capacity int
+				var capacity, room int
 				var start uint64
-				if n, _ := fmt.Scanln(&dir, &capacity, &start); n != 3 {
+				if n, _ := fmt.Scanln(&dir, &capacity, &room, &start); n != 4 {
 					return nil // Nobody needs us any more.
 				}
-				sc := scene{capacity: capacity, single: v.single, start: start}
+				sc := scene{capacity: capacity, single: v.single, start: start, bulk: v.bulk, room: room}
 				v.opts = sc.options(dir)
 				idx := -1
 				if v.op.name != "Open" {
@@ -413,7 +412,7 @@ func (st *stage) victim() *child {
 }
 
 func (st *stage) startVictim() *child {
-	return start(st.t, "victim", st.op.name, st.sc.single, st.warm)
+	return start(st.t, "victim", st.op.name, st.sc.single, st.warm, st.sc.bulk)
 }
 
 // begin sets the scene and has c come to the beginning of its operation.
@@ -423,7 +422,7 @@ func (st *stage) begin(c *child) (*others, *tracer, int) {
 	dir := filepath.Join(st.dir, fmt.Sprint(st.runs))
 	require.NoError(st.t, os.Mkdir(dir, 0o700))
 	o := newOthers(st.t, st.sc, st.op, dir)
-	c.say("%s %d %d", dir, st.sc.capacity, st.sc.start)
+	c.say("%s %d %d %d", dir, st.sc.capacity, st.sc.room, st.sc.start)
 	var tid, idx int
 	line := c.line()
 	_, err := fmt.Sscan(line, &tid, &idx)
@@ -578,7 +577,7 @@ type row struct {
 }
 
 // eachStage runs f for every operation in every scene to which it applies.
-func eachStage(t *testing.T, applies func(sc *scene) bool, f func(st *stage) row) {
+func eachStage(t *testing.T, scenes map[string][]scene, applies func(sc *scene) bool, f func(st *stage) row) {
 	mayTrace(t)
 	t.Setenv("GODEBUG", "asyncpreemptoff=1") // for the children
 	quietStops(t)
@@ -649,8 +648,12 @@ func init() {
 }
 
 func TestKillAtEveryInstruction(t *testing.T) {
+	killAtEvery(t, scenes)
+}
+
+func killAtEvery(t *testing.T, scenes map[string][]scene) {
 	rnd := testRand(t)
-	eachStage(t, func(*scene) bool { return true }, func(st *stage) row {
+	eachStage(t, scenes, func(*scene) bool { return true }, func(st *stage) row {
 		var r row
 		if *instructions == "sample" {
 			calls := st.calls()
@@ -672,14 +675,16 @@ func TestKillAtEveryInstruction(t *testing.T) {
 	})
 }
 
-func TestStopAtEveryInstruction(t *testing.T) {
+func TestStopAtEveryInstruction(t *testing.T) { stopAtEvery(t, scenes) }
+
+func stopAtEvery(t *testing.T, scenes map[string][]scene) {
 	rnd := testRand(t)
 	// Not the scenes that are about a death, nor that in which the others would take the
 	// single role before the process does.
 	applies := func(sc *scene) bool {
-		return !sc.alone && !sc.lonely && sc.comes == "" && (!sc.absent || !sc.single)
+		return !sc.alone && !sc.lonely && sc.room == 0 && sc.comes == "" && (!sc.absent || !sc.single)
 	}
-	eachStage(t, applies, func(st *stage) row {
+	eachStage(t, scenes, applies, func(st *stage) row {
 		var r row
 		c := st.victim()
 		if *instructions == "sample" {

@@ -206,6 +206,12 @@ func (f form) String() string {
 	return fmt.Sprintf("cap%d-%d%s-%d%s-opts%d", f.capacity, f.senders, f.send, f.receivers, f.recv, len(f.opts))
 }
 
+// single says whether a role of it is the children's alone.
+func (f form) single() bool {
+	o := newOptions(f.opts)
+	return o.oneSender || o.oneRecver
+}
+
 var forms = []form{
 	{1024, nil, 2, 2, "send", "func"},
 	{1, nil, 2, 2, "func", "func"},
@@ -238,10 +244,10 @@ func hammer(t *testing.T, f form, kills int, stops bool) {
 	dir := memDir(t)
 	auditPath := filepath.Join(t.TempDir(), "audit")
 	a := openAudit(t, auditPath)
-	ch, err := Open[message]("test", append([]Option{WithDir(dir), WithCapacity(f.capacity), withStart(1<<posBits - 1000)}, f.opts...)...)
+	closer, _, detach, err := openBoth(append([]Option{WithDir(dir), WithCapacity(f.capacity), withStart(1<<posBits - 1000)}, f.opts...)...)
 	require.NoError(t, err)
-	if len(f.opts) > 0 { // The single roles are the children's.
-		require.NoError(t, ch.Detach())
+	if f.single() { // The single roles are the children's.
+		require.NoError(t, detach())
 	}
 	numbers := uint64(0)
 	newSender := func() *child {
@@ -307,17 +313,16 @@ func hammer(t *testing.T, f form, kills int, stops bool) {
 			}
 		}
 	}
-	closer := ch
-	if len(f.opts) > 0 {
+	if f.single() {
 		for _, c := range senders {
 			c.kill()
 		}
-		s, err := OpenSender[message]("test", WithDir(dir), WithAttach())
+		closer, err = openSends(asItIs(dir)...)
 		require.NoError(t, err)
-		require.NoError(t, s.Close())
-		closer = &Chan[message]{Sender: s}
-	} else {
-		require.NoError(t, ch.Close())
+		detach = closer.Detach
+	}
+	require.NoError(t, closer.Close())
+	if !f.single() {
 		for _, c := range senders {
 			require.Equal(t, "sent", c.line())
 			c.wait()
@@ -328,11 +333,7 @@ func hammer(t *testing.T, f form, kills int, stops bool) {
 		c.wait()
 	}
 	st := closer.Stats()
-	if closer == ch {
-		require.NoError(t, ch.Detach())
-	} else {
-		require.NoError(t, closer.Sender.Detach())
-	}
+	require.NoError(t, detach())
 	dirEmpty(t, dir)
 
 	a.check(t, f, numbers, kills, receiverKills, st)

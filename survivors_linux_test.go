@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 )
@@ -29,6 +30,8 @@ type scene struct {
 	alone    bool   // nobody else has a handle
 	parked   string // who is parked before the operation begins: "sender", "receiver", or nobody
 	comes    string // who comes while the process stands still, before it is killed: these, or "closer"
+	bulk     bool   // of bytes, all in the arena
+	room     int    // so many messages have room in it; 0: as many as in the channel
 	lonely   bool   // the parked receiver has WithDisconnect, and there is no sender but the process
 }
 
@@ -40,6 +43,9 @@ func (sc *scene) String() string {
 	if sc.capacity == 0 {
 		form = "rendezvous"
 	}
+	if sc.bulk {
+		form = "bytes, " + form
+	}
 	return form + ", " + sc.name
 }
 
@@ -48,7 +54,21 @@ func (sc *scene) options(dir string) []Option {
 	if sc.single {
 		opts = append(opts, WithSingleSender(), WithSingleReceiver())
 	}
+	if sc.bulk {
+		opts = append(opts, WithMaxMessage(bulkLarge))
+		if sc.room > 0 {
+			opts = append(opts, WithArena(sc.room*bulkLarge))
+		}
+	}
 	return opts
+}
+
+// fits is how many values there may be in the channel.
+func (sc *scene) fits() int {
+	if sc.room > 0 {
+		return sc.room
+	}
+	return max(1, sc.capacity)
 }
 
 // Who sent a value.
@@ -68,8 +88,8 @@ type others struct {
 	sc  *scene
 	op  *operation
 	dir string
-	s   *Sender[message]
-	r   *Receiver[message]
+	s   sendsAny
+	r   recvsAny
 
 	mu     sync.Mutex // guards what follows
 	sent   []id       // whose Send returned nil
@@ -97,7 +117,7 @@ func newOthers(t testing.TB, sc *scene, op *operation, dir string) *others {
 		return o
 	}
 	opts := sc.options(dir)
-	s := must[*Sender[message]](t)(OpenSender[message]("test", opts...))
+	s := must[sendsAny](t)(openSends(opts...))
 	for range sc.values {
 		o.must(o.put(s.TrySend))
 	}
@@ -105,7 +125,7 @@ func newOthers(t testing.TB, sc *scene, op *operation, dir string) *others {
 		opts = append(opts, WithDisconnect())
 	}
 	if !sc.alone && (!sc.single || op.sends()) {
-		o.r = must[*Receiver[message]](t)(OpenReceiver[message]("test", opts...))
+		o.r = must[recvsAny](t)(openReceives(opts...))
 	}
 	if sc.closed {
 		o.must(s.Close())
@@ -113,7 +133,7 @@ func newOthers(t testing.TB, sc *scene, op *operation, dir string) *others {
 	switch {
 	case sc.alone && op.name == "Open": // As if all who had it were killed: nobody removes it.
 		aside := filepath.Join(filepath.Dir(dir), "aside")
-		path := s.h.path
+		path := s.of().path
 		o.must(os.Link(path, aside))
 		o.must(s.Detach())
 		if sc.closed {
@@ -168,13 +188,13 @@ func (o *others) arrive(who string) {
 	}
 	switch who {
 	case "sender":
-		before := o.s.h.send.parks.Load()
+		before := o.s.of().send.parks.Load()
 		o.sending = o.startSending()
-		wait(&o.s.h.send, o.sending, before)
+		wait(&o.s.of().send, o.sending, before)
 	case "receiver":
-		before := o.r.h.recv.parks.Load()
+		before := o.r.of().recv.parks.Load()
 		o.receiving = o.startReceiving()
-		wait(&o.r.h.recv, o.receiving, before)
+		wait(&o.r.of().recv, o.receiving, before)
 	case "closer":
 		if err := o.r.Close(); !errors.Is(err, ErrClosed) {
 			o.must(err)
@@ -244,7 +264,7 @@ func (o *others) help(victim int) {
 	h := o.anyHandle()
 	switch {
 	case h == nil || victim < 0:
-	case o.op.sends() && o.r != nil && h.isWaiting(sending, victim):
+	case o.op.sends() && o.r != nil && (h.isWaiting(sending, victim) || h.rv[victim].Load()&(1<<rvRoom) != 0):
 		if m, err := o.r.TryRecv(); err == nil {
 			o.take(m)
 		} else if !errors.Is(err, ErrEmpty) && !errors.Is(err, ErrClosed) {
@@ -260,9 +280,9 @@ func (o *others) help(victim int) {
 func (o *others) anyHandle() *handle {
 	switch {
 	case o.s != nil:
-		return o.s.h
+		return o.s.of()
 	case o.r != nil:
-		return o.r.h
+		return o.r.of()
 	}
 	return nil
 }
@@ -288,7 +308,7 @@ func (o *others) look(victim int) look {
 	l.closed = h.ctl.closed.Load() != 0
 	for i := uint64(0); i < h.n; i++ {
 		w := h.slot(i).Load()
-		m := *(*message)(h.value(i))
+		m := o.messageIn(h, wordPos(w))
 		if h.slot(i).Load() != w { // One of the others works on it.
 			i--
 			continue
@@ -312,6 +332,17 @@ func (o *others) look(victim int) look {
 	return l
 }
 
+// messageIn is the message that stands at a position, if one does.
+func (o *others) messageIn(h *handle, pos uint64) (m message) {
+	if !o.sc.bulk {
+		return *(*message)(h.value(pos))
+	}
+	if c, err := h.messageAt(pos); err == nil && len(c.data) >= messageSize {
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&m)), messageSize), c.data)
+	}
+	return m
+}
+
 // mustGoOn says of who is parked whether there is something for it, once what the dead
 // process had in hand is given back.
 func (o *others) mustGoOn(w *worker, l look) bool {
@@ -319,7 +350,7 @@ func (o *others) mustGoOn(w *worker, l look) bool {
 		return false
 	}
 	if w == o.sending {
-		return l.closed || len(l.values) < max(1, o.sc.capacity)
+		return l.closed || len(l.values) < o.sc.fits()
 	}
 	return l.closed || o.sc.lonely || len(l.values) > 0
 }
@@ -362,10 +393,10 @@ func (o *others) afterDeath(l look, outcome outcome) {
 	// Everybody else: those who were not there come.
 	opts := o.sc.options(o.dir)
 	if o.s == nil {
-		o.s = must[*Sender[message]](o.t)(OpenSender[message]("test", opts...))
+		o.s = must[sendsAny](o.t)(openSends(opts...))
 	}
 	if o.r == nil {
-		o.r = must[*Receiver[message]](o.t)(OpenReceiver[message]("test", opts...))
+		o.r = must[recvsAny](o.t)(openReceives(opts...))
 	}
 	if o.sending == nil {
 		o.sending = o.startSending()
@@ -390,8 +421,8 @@ func (o *others) afterDeath(l look, outcome outcome) {
 func (o *others) passBy(victim int) {
 	o.t.Helper()
 	if o.sc.absent { // They come while it is about to make the channel.
-		o.s = must[*Sender[message]](o.t)(OpenSender[message]("test", o.sc.options(o.dir)...))
-		o.r = must[*Receiver[message]](o.t)(OpenReceiver[message]("test", o.sc.options(o.dir)...))
+		o.s = must[sendsAny](o.t)(openSends(o.sc.options(o.dir)...))
+		o.r = must[recvsAny](o.t)(openReceives(o.sc.options(o.dir)...))
 	}
 	h := o.anyHandle()
 	counts := func() [3]uint64 {

@@ -51,24 +51,32 @@ func roleFiles(how string) ([]*os.File, error) {
 }
 
 // roleSender opens a role's channel, by its directory or as an unnamed one.
-func roleSender(dir string) (*Sender[message], error) {
+func roleSender(dir string) (sendsAny, error) {
 	if dir != byInheritance && dir != bySocket {
-		return OpenSender[message]("test", WithDir(dir), WithAttach())
+		return openSends(asItIs(dir)...)
 	}
 	files, err := roleFiles(dir)
 	if err != nil {
 		return nil, err
+	}
+	if fileOfBytes(files[0]) {
+		s, err := BytesSenderFromFiles(files)
+		return bulkSender{s}, err
 	}
 	return SenderFromFiles[message](files)
 }
 
-func roleReceiver(dir string) (*Receiver[message], error) {
+func roleReceiver(dir string) (recvsAny, error) {
 	if dir != byInheritance && dir != bySocket {
-		return OpenReceiver[message]("test", WithDir(dir), WithAttach())
+		return openReceives(asItIs(dir)...)
 	}
 	files, err := roleFiles(dir)
 	if err != nil {
 		return nil, err
+	}
+	if fileOfBytes(files[0]) {
+		r, err := BytesReceiverFromFiles(files)
+		return bulkReceiver{r}, err
 	}
 	return ReceiverFromFiles[message](files)
 }
@@ -362,28 +370,43 @@ func TestUnnamedKills(t *testing.T) {
 	}
 }
 
+// newUnnamedBoth makes an unnamed channel of messages, as bytes if the options are for that, and what makes sets of its files.
+func newUnnamedBoth(t *testing.T, opts ...Option) (sendsAny, recvsAny, func() []*os.File) {
+	if !ofBytes(opts) {
+		ch := newTest[message](t, opts...)
+		return ch.Sender, ch.Receiver, func() []*os.File { return filesOf(t, ch) }
+	}
+	b := must[*Bytes](t)(NewBytes(opts...))
+	t.Cleanup(func() { _ = b.Detach() })
+	return bulkSender{b.BytesSender}, bulkReceiver{b.BytesReceiver}, func() []*os.File {
+		files := must[[]*os.File](t)(b.Files())
+		t.Cleanup(func() { closeAll(files) })
+		return files
+	}
+}
+
 func hammerUnnamed(t *testing.T, how string, f form, kills int) {
 	rnd := testRand(t)
 	auditPath := filepath.Join(t.TempDir(), "audit")
 	a := openAudit(t, auditPath)
-	ch := newTest[message](t, append([]Option{WithCapacity(f.capacity), WithPeers(7), withStart(1<<posBits - 1000)}, f.opts...)...)
-	if len(f.opts) > 0 { // The single role is the children's.
-		if ch.Sender.h.info.flags&flagSingleSender != 0 {
-			require.NoError(t, ch.Sender.Detach())
+	ch, receiver, files := newUnnamedBoth(t, append([]Option{WithCapacity(f.capacity), WithPeers(7), withStart(1<<posBits - 1000)}, f.opts...)...)
+	if f.single() { // The single role is the children's.
+		if ch.of().info.flags&flagSingleSender != 0 {
+			require.NoError(t, ch.Detach())
 		} else {
-			require.NoError(t, ch.Receiver.Detach())
+			require.NoError(t, receiver.Detach())
 		}
 	}
 	numbers := uint64(0)
 	newSender := func() *child {
-		c := startWith(t, filesOf(t, ch), "sender", how, auditPath, numbers, f.send)
+		c := startWith(t, files(), "sender", how, auditPath, numbers, f.send)
 		numbers++
 		require.Less(t, numbers, uint64(auditSenders))
 		require.Equal(t, "open", c.line())
 		return c
 	}
 	newReceiver := func() *child {
-		c := startWith(t, filesOf(t, ch), "receiver", how, auditPath, f.recv)
+		c := startWith(t, files(), "receiver", how, auditPath, f.recv)
 		require.Equal(t, "open", c.line())
 		return c
 	}
@@ -422,7 +445,11 @@ func hammerUnnamed(t *testing.T, how string, f form, kills int) {
 			}
 		}
 	}
-	require.NoError(t, ch.Close())
+	if err := ch.Close(); errors.Is(err, ErrDetached) {
+		require.NoError(t, receiver.Close())
+	} else {
+		require.NoError(t, err)
+	}
 	for _, c := range senders {
 		require.Equal(t, "sent", c.line())
 		c.wait()
