@@ -29,7 +29,7 @@ func smallArena(opts ...Option) []Option {
 	return append([]Option{WithMaxMessage(5 * testBlock), WithArena(10 * testBlock), WithCapacity(8), WithWait(Park)}, opts...)
 }
 
-func blocksOf(k, seed int) []byte { return fillBytes(k*testBlock, seed) }
+func blocksOf(k, seed int) []byte { return some(k*testBlock, seed) }
 
 func takes(t testing.TB, r *BytesReceiver, want []byte) {
 	t.Helper()
