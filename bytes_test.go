@@ -634,7 +634,8 @@ func TestBytesNoAllocations(t *testing.T) {
 			for _, n := range []int{10, inlineSmall, 5000} {
 				b := openBytes(t, slices.Concat([]Option{WithCapacity(8), WithMaxMessage(10000)}, opts, more)...)
 				ctx, p, dst := t.Context(), make([]byte, n), make([]byte, 0, n)
-				fill, use := func([]byte) (int, error) { return n, nil }, func([]byte) error { return nil }
+				fill, use := func([]byte) (int, error) { return n, nil }, //nolint:unparam // As SendFunc wants it.
+					func([]byte) error { return nil }
 				for what, call := range map[string]func(){
 					"Send Recv":               func() { _ = b.Send(p); _, _ = b.Recv(dst) },
 					"SendContext RecvContext": func() { _ = b.SendContext(ctx, p); _, _ = b.RecvContext(ctx, dst) },

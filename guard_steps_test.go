@@ -4,6 +4,7 @@ package shmchan
 // guard_test.go has the whole of it, at random moments. Each of these tests is here because a mutant passed the others.
 
 import (
+	"errors"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -17,25 +18,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// faultAt is a panic as the runtime makes one of a fault.
-type faultAt uintptr
+// faultError is a panic as the runtime makes one of a fault.
+type faultError uintptr
 
-func (faultAt) Error() string   { return "fault" }
-func (faultAt) RuntimeError()   {}
-func (f faultAt) Addr() uintptr { return uintptr(f) }
+func (faultError) Error() string   { return "fault" }
+func (faultError) RuntimeError()   {}
+func (f faultError) Addr() uintptr { return uintptr(f) }
 
 // A fault of the mapping is one of its own bytes, neither of those around it, and there is none before there is a mapping.
 func TestIsFault(t *testing.T) {
 	h := openTest[int64](t, WithFaultGuard()).Sender.h
 	first, length := uintptr(unsafe.Pointer(&h.mem[0])), uintptr(len(h.mem))
-	require.True(t, h.isFault(faultAt(first)))
-	require.True(t, h.isFault(faultAt(first+length-1)))
-	require.False(t, h.isFault(faultAt(first+length)))
-	require.False(t, h.isFault(faultAt(first-1)))
-	require.False(t, h.isFault(faultAt(0)))
+	require.True(t, h.isFault(faultError(first)))
+	require.True(t, h.isFault(faultError(first+length-1)))
+	require.False(t, h.isFault(faultError(first+length)))
+	require.False(t, h.isFault(faultError(first-1)))
+	require.False(t, h.isFault(faultError(0)))
 	require.False(t, h.isFault(runtime.Error(nil)))
 	require.False(t, h.isFault("a panic"))
-	require.False(t, (&handle{}).isFault(faultAt(0)))
+	require.False(t, (&handle{}).isFault(faultError(0)))
 }
 
 // A handle is marked before its memory goes, so that whoever has seen zeros finds the mark, and who waits is woken after that. It breaks once.
@@ -233,7 +234,9 @@ func TestFaultGuardDetachesToTheEnd(t *testing.T) {
 	fds := [2]int{must[int](t)(ch.SendFD()), must[int](t)(ch.RecvFD())}
 	h.faults.looked.Store(1 << 62)
 	require.NoError(t, os.Truncate(h.path, 0))
-	isOpen := func(fd int) bool { return second(unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)) != syscall.EBADF }
+	isOpen := func(fd int) bool {
+		return !errors.Is(second(unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)), syscall.EBADF)
+	}
 	require.NoError(t, ch.Sender.Detach())
 	require.False(t, isOpen(fds[0]))
 	require.False(t, must[bool](t)(locks.held(lockSender)))

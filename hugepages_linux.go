@@ -85,8 +85,8 @@ func hugeBytesIn(smaps io.Reader, address uint64) (n int64) {
 // err is what came of its allocation.
 func hugetlbRefuses(name string, f *os.File, hugePages bool, err error) error {
 	var st unix.Statfs_t
-	if unix.Fstatfs(int(f.Fd()), &st) != nil || int64(st.Type)&0xffffffff != unix.HUGETLBFS_MAGIC {
-		return nil
+	if unix.Fstatfs(int(f.Fd()), &st) != nil || int64(st.Type)&0xffffffff != unix.HUGETLBFS_MAGIC { //nolint:unconvert // Of 32 bits elsewhere.
+		return nil //nolint:nilerr // Then it is none that we know.
 	}
 	switch {
 	case !hugePages:

@@ -27,7 +27,7 @@ func hugeChannels(t *testing.T, f func(t *testing.T, ch *Chan[message]), opts ..
 func canHugePages(t *testing.T) error {
 	fd, err := unix.MemfdCreate("probe", unix.MFD_CLOEXEC)
 	require.NoError(t, err)
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	require.NoError(t, unix.Ftruncate(fd, hugeUnit))
 	all, err := unix.Mmap(-1, 0, 3*hugeUnit, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	require.NoError(t, err)

@@ -61,7 +61,7 @@ func lockError(name string, n int, err error) error {
 	limit := "is not known"
 	var l unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_MEMLOCK, &l) == nil {
-		limit = fmt.Sprintf("allows %d KiB", uint64(l.Cur)>>10)
+		limit = fmt.Sprintf("allows %d KiB", uint64(l.Cur)>>10) //nolint:unconvert // Signed elsewhere.
 	}
 	advice := fmt.Sprintf("the limit of locked memory (RLIMIT_MEMLOCK) %s for all of the process: raise it (ulimit -l, LimitMEMLOCK= of a systemd unit, --ulimit memlock= of a container), "+
 		"give the program CAP_IPC_LOCK, use a smaller WithCapacity, or leave out WithLockedMemory", limit)

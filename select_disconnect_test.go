@@ -43,7 +43,8 @@ func TestSelectDisconnectExactly(t *testing.T) {
 					result := make(chan error, 1)
 					call := func() {
 						for {
-							i, err := 0, error(nil)
+							var i int
+							var err error
 							if way.try {
 								i, err = TrySelect(cases...)
 							} else {

@@ -127,9 +127,9 @@ func BenchmarkStream(b *testing.B) {
 func TestNoAllocations(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // It empties the pools.
 	c1, c2, l := pipe(t, t.TempDir())
-	defer l.Close()
-	defer c2.Close()
-	defer c1.Close()
+	defer func() { _ = l.Close() }()
+	defer func() { _ = c2.Close() }()
+	defer func() { _ = c1.Close() }()
 	b := make([]byte, 1000)
 	n := testing.AllocsPerRun(1000, func() {
 		_, err := c1.Write(b)

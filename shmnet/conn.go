@@ -122,7 +122,7 @@ func (c *Conn) CloseWrite() error {
 
 // Close ends the connection; see the package's text. Calls that wait on it fail with net.ErrClosed.
 func (c *Conn) Close() error {
-	err := error(net.ErrClosed)
+	err := net.ErrClosed
 	c.once.Do(func() {
 		close(c.closed)
 		c.reads.stop()

@@ -22,7 +22,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 
 	l, err := shmnet.Listen("api", shmchan.WithDir(dir))
 	if err != nil {
@@ -46,7 +46,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	r.Body.Close()
+	_ = r.Body.Close()
 	fmt.Println(r.Status, string(body))
 
 	transport.CloseIdleConnections()
@@ -68,19 +68,19 @@ func ExampleDial() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 
 	l, err := shmnet.Listen("count", shmchan.WithDir(dir))
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	go func() { // Says how many bytes it got.
 		c, err := l.Accept()
 		if err != nil {
 			return
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		n, _ := io.Copy(io.Discard, c)
 		fmt.Fprintf(c, "%d bytes", n)
 	}()
@@ -89,7 +89,7 @@ func ExampleDial() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if _, err := c.Write(make([]byte, 1<<20)); err != nil {
 		log.Fatal(err)
 	}

@@ -103,7 +103,7 @@ func TestConn(t *testing.T) {
 
 func TestCloseSides(t *testing.T) {
 	c1, c2, l := pipe(t, t.TempDir())
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	_, err := c1.Write([]byte("last words"))
 	require.NoError(t, err)
 	require.NoError(t, c1.(*Conn).CloseWrite())
@@ -142,7 +142,7 @@ func TestCloseSides(t *testing.T) {
 // A Close of the one ends a Write of the other that waits for space.
 func TestCloseEndsWrite(t *testing.T) {
 	c1, c2, l := pipe(t, t.TempDir(), shmchan.WithCapacity(1), shmchan.WithMaxMessage(8), shmchan.WithWait(shmchan.Park))
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	done := make(chan error)
 	go func() {
 		_, err := c1.Write(make([]byte, 1<<20))

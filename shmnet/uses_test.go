@@ -202,7 +202,7 @@ func TestReverseProxy(t *testing.T) {
 // Two streams at once, in opposite directions, of more than the connection holds, each with its end before the other's.
 func TestCopyBothWays(t *testing.T) {
 	c1, c2, l := pipe(t, t.TempDir())
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	const n = 8 << 20
 	var wg sync.WaitGroup
 	for _, c := range []*Conn{c1.(*Conn), c2.(*Conn)} {
@@ -225,9 +225,9 @@ func TestCopyBothWays(t *testing.T) {
 // A deadline is put off, brought forward and taken away under a call that waits, by another goroutine.
 func TestDeadlineUnderCall(t *testing.T) {
 	c1, c2, l := pipe(t, t.TempDir())
-	defer l.Close()
-	defer c2.Close()
-	defer c1.Close()
+	defer func() { _ = l.Close() }()
+	defer func() { _ = c2.Close() }()
+	defer func() { _ = c1.Close() }()
 	for i := range 50 {
 		require.NoError(t, c1.SetReadDeadline(time.Now().Add(time.Hour)))
 		got := make(chan error)

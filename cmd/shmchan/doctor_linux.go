@@ -37,8 +37,8 @@ func statfs(dir string) (fileSystem, error) {
 	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
 		return fileSystem{}, &os.PathError{Op: "write in", Path: dir, Err: err}
 	}
-	fs := fileSystem{"another", int64(st.Blocks) * int64(st.Bsize), int64(st.Bavail) * int64(st.Bsize)}
-	switch int64(st.Type) & math.MaxUint32 {
+	fs := fileSystem{"another", int64(st.Blocks) * int64(st.Bsize), int64(st.Bavail) * int64(st.Bsize)} //nolint:unconvert // Of 32 bits elsewhere.
+	switch int64(st.Type) & math.MaxUint32 {                                                            //nolint:unconvert // Of 32 bits elsewhere.
 	case unix.TMPFS_MAGIC:
 		fs.kind = "tmpfs"
 		if st.Blocks == 0 { // Mounted without a limit.

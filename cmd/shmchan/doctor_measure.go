@@ -278,12 +278,12 @@ func echo(sets [][]*os.File, wait shmchan.Wait) error {
 	if err != nil {
 		return err
 	}
-	defer in.Detach()
+	defer func() { _ = in.Detach() }()
 	out, err := shmchan.SenderFromFiles[ball](sets[1], shmchan.WithWait(wait), shmchan.WithDisconnect())
 	if err != nil {
 		return err
 	}
-	defer out.Detach()
+	defer func() { _ = out.Detach() }()
 	for v := range in.All() {
 		if err := out.Send(v); err != nil {
 			return err

@@ -88,7 +88,7 @@ func serve(name string) error {
 	if err != nil {
 		return err
 	}
-	defer pair.Detach()
+	defer func() { _ = pair.Detach() }()
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -112,7 +112,7 @@ func run(name string) error {
 	if err != nil {
 		return err
 	}
-	defer pair.Detach()
+	defer func() { _ = pair.Detach() }()
 	server := exec.Command(os.Args[0])
 	server.Env = append(os.Environ(), serverEnv+"="+name)
 	server.Stderr = os.Stderr
