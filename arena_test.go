@@ -183,6 +183,30 @@ func TestRoomAfterADeath(t *testing.T) {
 	}
 }
 
+// Nor does the room of a dead sender come back into use with the next message at its position.
+func TestRoomOfTheDeadIsFree(t *testing.T) {
+	noBackstop(t)
+	b := openBytes(t, smallArena()...)
+	c := start(t, "arena-holder", b.BytesReceiver.h.opts.dir, "send")
+	require.Equal(t, "in", c.line())
+	c.kill()
+	h := b.BytesSender.h
+	h.checkOwner(wordTag(h.slot(h.headHint()).Load()))
+	require.EqualValues(t, 1, b.Stats().Recovered)
+	require.Zero(t, h.arenaUsed())
+	require.NotZero(t, h.ctl.holes.Load())
+	require.NoError(t, b.Send([]byte("small")))
+	require.Zero(t, h.ctl.holes.Load(), "it has the dead one's position")
+	require.NoError(t, b.Send(blocksOf(5, 1)))
+	sent := make(chan error)
+	go func() { sent <- b.Send(blocksOf(5, 2)) }()
+	until(t, "sent, or parked", func() bool { return b.Len() == 3 || b.Stats().Parked > 0 })
+	takes(t, b.BytesReceiver, []byte("small"))
+	require.NoError(t, <-sent)
+	takes(t, b.BytesReceiver, blocksOf(5, 1))
+	takes(t, b.BytesReceiver, blocksOf(5, 2))
+}
+
 // roomEverywhere requires that an empty channel takes the longest, and a shorter one, wherever the frontier lies.
 func roomEverywhere(t testing.TB, s *BytesSender, r *BytesReceiver) {
 	t.Helper()
