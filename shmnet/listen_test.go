@@ -374,6 +374,10 @@ func TestStoppedListener(t *testing.T) {
 	_, err := out.ReadString('\n')
 	require.NoError(t, err)
 	require.NoError(t, cmd.Process.Signal(syscall.SIGSTOP))
+	var state syscall.WaitStatus // The signal is sent, not yet obeyed by all of its threads.
+	_, err = syscall.Wait4(cmd.Process.Pid, &state, syscall.WUNTRACED, nil)
+	require.NoError(t, err)
+	require.True(t, state.Stopped())
 	for range 2 {
 		ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
 		_, err = DialContext(ctx, "test", in(dir))
