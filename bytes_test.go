@@ -38,7 +38,7 @@ func some(n, seed int) []byte { return slices.Clone(pattern()[seed%1000:][:n]) }
 
 const testMost = 20000 // bytes of the longest message where there is an arena
 
-// bytesKinds are all forms of a channel of bytes: roles, with an arena or without, guarded, checked, unnamed.
+// eachBytes runs f over all forms of a channel of bytes: roles, with an arena or without, guarded, checked, unnamed.
 func eachBytes(t *testing.T, caps []int, f func(t *testing.T, b *Bytes)) {
 	for kind, roles := range kinds {
 		for where, most := range map[string]int{"in slots": 300, "in the arena": testMost} {
