@@ -203,6 +203,7 @@ func TestBytesFaultGuardCoversEveryMethod(t *testing.T) {
 // A file that is cut short, anywhere, while calls wait, for room too, and before every call.
 func TestBytesFaultGuard(t *testing.T) {
 	needsFaultAddress(t)
+	notUnderRace(t)
 	for _, sent := range []int{0, 2} {
 		for i := 0; ; i++ {
 			b := openBytes(t, WithMaxMessage(bulkLarge), WithArena(2*bulkLarge), WithCapacity(8), WithFaultGuard(), WithWait(Park))

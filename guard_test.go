@@ -128,6 +128,7 @@ func needsFaultAddress(t *testing.T) {
 // A file that is cut short ends the ordinary channels and makes descriptors readable, without a call.
 func TestFaultGuardOfChans(t *testing.T) {
 	needsFaultAddress(t)
+	notUnderRace(t)
 	ch := openTest[fuzzed](t, WithFaultGuard(), WithCapacity(2))
 	in, done := ch.RecvChan(t.Context()), ch.Done()
 	fd, err := ch.SendFD()
@@ -149,6 +150,7 @@ func TestFaultGuardOfChans(t *testing.T) {
 // Parked and spinning calls end when the file is cut short, wherever.
 func TestFaultGuardParked(t *testing.T) {
 	needsFaultAddress(t)
+	notUnderRace(t)
 	for form, opts := range guardForms() {
 		t.Run(form, func(t *testing.T) {
 			before := runtime.NumGoroutine()
@@ -469,6 +471,7 @@ func TestFaultGuardAllocates(t *testing.T) {
 // Each call is the first to touch what is gone, with nobody who looked at the file's size before; and then Detach is.
 func TestFaultGuardFirstTouch(t *testing.T) {
 	needsFaultAddress(t)
+	notUnderRace(t)
 	alive := watchdog(t)
 	for form, opts := range guardForms() {
 		for name, call := range guardCalls {

@@ -436,6 +436,7 @@ func TestUnnamedAsOnDarwin(t *testing.T) {
 // There the file can be cut short, under handles and while one is made.
 func TestUnnamedFaultGuardAsOnDarwin(t *testing.T) {
 	needsFaultAddress(t)
+	notUnderRace(t)
 	defer asOnDarwin()()
 	usual := mapShared
 	t.Cleanup(func() { mapShared = usual })
