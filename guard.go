@@ -12,6 +12,8 @@ package shmchan
 //   - The first fault breaks the handle: first it is marked, then its memory is replaced by private zeros, so that nobody
 //     faults any more, then everybody who waits is woken. A call that may have seen the zeros looks at
 //     the mark before it returns, and says ErrCorrupt.
+//   - Who faulted, or found the file too short, may not be counted any more when it breaks the handle: memory that
+//     was let go of is left alone.
 //   - Who holds a mutex while shared memory is touched has deferred its unlock.
 //   - A panic that is no fault of the mapping goes on as it was, and the goroutine's own setting is put back.
 
@@ -31,6 +33,7 @@ import (
 // faultGuard is what a handle notes of its faults.
 type faultGuard struct {
 	mu     sync.Mutex
+	gone   bool // the memory is not ours any more; guarded by mu
 	broken atomic.Bool
 	looked atomic.Int64 // when somebody looked at the file's size
 }
@@ -67,7 +70,7 @@ func (h *handle) isFault(p any) bool {
 func (h *handle) breakUp() {
 	h.faults.mu.Lock()
 	defer h.faults.mu.Unlock()
-	if h.faults.broken.Swap(true) {
+	if h.faults.broken.Swap(true) || h.faults.gone {
 		return
 	}
 	_ = mapZeros(h.mem) // Should this fail, every touch is a fault of its own, and caught too.

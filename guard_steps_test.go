@@ -228,8 +228,9 @@ func TestFaultGuardDetachesToTheEnd(t *testing.T) {
 	noBackstop(t)
 	ch := openTest[int64](t, WithCapacity(2), WithSingleSender(), WithSingleReceiver(), WithFaultGuard())
 	h := ch.Sender.h
-	locks := newLocks(must[*os.File](t)(os.OpenFile(h.path, os.O_RDWR, 0)), h.info, h.opts.dir)
-	defer func() { require.NoError(t, locks.close()) }()
+	file := must[*os.File](t)(os.OpenFile(h.path, os.O_RDWR, 0))
+	locks := newLocks(file, h.info, h.opts.dir)
+	defer func() { require.NoError(t, errors.Join(locks.close(), file.Close())) }()
 	require.True(t, must[bool](t)(locks.held(lockSender)))
 	fds := [2]int{must[int](t)(ch.SendFD()), must[int](t)(ch.RecvFD())}
 	h.faults.looked.Store(1 << 62)
@@ -281,4 +282,45 @@ func TestBreakUpIsWaitedFor(t *testing.T) {
 	}
 	h.breakUp()
 	require.True(t, <-other)
+}
+
+// A call that faults is over before the handle is broken, and its end may be what lets go of the memory, which is then left alone: somebody else's
+// may lie there.
+func TestFaultThatLetsGo(t *testing.T) {
+	needsFaultAddress(t)
+	usual := mapZeros
+	t.Cleanup(func() { mapZeros = usual })
+	for form, opts := range guardForms() {
+		if form == "rendezvous" {
+			continue // Its calls would wait for one another.
+		}
+		ch, let := openTest[fuzzed](t, opts...), 0
+		all := lengths(ch.Sender.h)
+		require.NoError(t, ch.Detach())
+		for _, n := range all {
+			ch := openTest[fuzzed](t, append(opts, WithFaultGuard())...)
+			h := ch.Sender.h
+			mapZeros = func(mem []byte) error {
+				h.life.RLock()
+				defer h.life.RUnlock()
+				require.False(t, h.released && h.faults.gone, "%s, %d bytes: the memory is not ours any more", form, n)
+				return usual(mem)
+			}
+			err := ch.SendFunc(forever, func(v *fuzzed) error {
+				assert.NoError(t, ch.Detach())
+				assert.NoError(t, os.Truncate(h.path, n))
+				*v = fuzzed{}
+				return nil
+			})
+			if err == nil {
+				continue // All that it touched was there.
+			}
+			require.ErrorIs(t, err, ErrDetached)
+			require.True(t, h.faults.broken.Load())
+			require.True(t, h.released)
+			let++
+		}
+		require.Positive(t, let, form)
+	}
+	require.Empty(t, leaked())
 }

@@ -335,6 +335,9 @@ func (h *handle) release() {
 	if named {
 		unlockName(h.file)
 	}
+	h.faults.mu.Lock()
+	h.faults.gone = true
+	h.faults.mu.Unlock()
 	// The locks of the open file description go with its last reference, which is the mapping's or ours.
 	_ = unmap(h.mem)
 	_ = h.file.Close()
