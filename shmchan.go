@@ -103,37 +103,107 @@ func layoutFor[T any](name string) (*layout, error) {
 // It fails with ErrClosed, ErrDetached, ErrDisconnected or ErrCorrupt; v was then not sent.
 func (s *Sender[T]) Send(v T) error {
 	h := s.h
-	if l := h.send.lane.Load(); l.ours() && h.send.knock(l) {
-		if h.send.isIn(l) {
-			slot := unsafe.Add(h.slots, h.tx.off) // txSlot
-			if (*atomic.Uint64)(slot).Load() != h.tx.word && (!h.spins || h.oneSender || h.soon(&h.tx) == nil) {
-				return s.sendSlow(l, false, forever, &v)
-			}
-			if h.pair {
-				prefetchWrite(unsafe.Add(slot, 64), 1)
-			}
-			if !h.txTake(slot) {
-				return s.sendSlow(l, true, forever, &v)
-			}
-			if wordwise[T]() {
-				copyWords(unsafe.Add(slot, valueOffset), unsafe.Pointer(&v), unsafe.Sizeof(v))
-			} else {
-				*(*T)(unsafe.Add(slot, valueOffset)) = v
-			}
-			storeRelease((*atomic.Uint64)(slot), h.tx.word+h.tx.step) // sent, which is not inlined
-			if h.tx.next(h.stride) {
-				h.turnTail()
-			}
-			if h.txDone() {
-				h.wakeOne(receiving)
-			}
-			h.send.leaveLane(l)
-			return nil
-		}
-		h.send.leaveLane(l)
+	l := h.send.lane.Load()
+	if l.goroutine != 0 {
+		return s.sendShared(l, &v)
 	}
-	h.send.moveLane()
-	return s.sendWith(forever, &v)
+	// A single role: sendShared without a claim. Whatever needs a call returns with it, so that nothing is kept for after it.
+	if !h.send.knock(l) {
+		return s.sendWith(forever, &v)
+	}
+	if h.send.bar.Load() != 0 { // isIn: the lane stays the same.
+		return s.sendBarred(l, &v)
+	}
+	ctl, w, off := h.ctl, h.tx.word, h.tx.off
+	slot := unsafe.Add(h.slots, off) // txSlot
+	if (*atomic.Uint64)(slot).Load() != w {
+		return s.sendSlow(l, false, forever, &v)
+	}
+	storeRelease(&ctl.window, w+h.tx.claim) // txTake
+	if ctl.closed.Load() != 0 {
+		return s.sendSlow(l, true, forever, &v)
+	}
+	if wordwise[T]() {
+		copyWords(unsafe.Add(slot, valueOffset), unsafe.Pointer(&v), unsafe.Sizeof(v))
+	} else {
+		*(*T)(unsafe.Add(slot, valueOffset)) = v
+	}
+	storeRelease((*atomic.Uint64)(slot), w+h.tx.step) // sent
+	w += 1 << posShift
+	h.tx.off, h.tx.word = off+h.stride, w
+	if w&h.tx.turns == 0 {
+		h.turnTail()
+	}
+	storeRelease(&ctl.window, 0) // txDone
+	if h.sentAwaited() {
+		h.wakeOne(receiving)
+	}
+	h.send.leaveLane(l)
+	return nil
+}
+
+// sendShared is Send in a lane that others may have.
+//
+//go:noinline
+func (s *Sender[T]) sendShared(l *lane, v *T) error {
+	h := s.h
+	if l.goroutine != goroutine() || !h.send.knock(l) {
+		h.send.moveLane()
+		return s.sendWith(forever, v)
+	}
+	if !h.send.isIn(l) {
+		return s.sendBarred(l, v)
+	}
+	w, off := h.tx.word, h.tx.off
+	slot := unsafe.Add(h.slots, off) // txSlot
+	if (*atomic.Uint64)(slot).Load() != w {
+		return s.sendSoon(l, v)
+	}
+	if h.pair {
+		prefetchWrite(unsafe.Add(slot, 64), 1)
+	}
+	if h.ctl.closed.Load()|h.ctl.holes.Load() != 0 { // txTake
+		return s.sendSlow(l, true, forever, v)
+	}
+	if !(*atomic.Uint64)(slot).CompareAndSwap(w, w+h.tx.claim) {
+		return s.sendSlow(l, true, forever, v)
+	}
+	if wordwise[T]() {
+		copyWords(unsafe.Add(slot, valueOffset), unsafe.Pointer(v), unsafe.Sizeof(*v))
+	} else {
+		*(*T)(unsafe.Add(slot, valueOffset)) = *v
+	}
+	storeRelease((*atomic.Uint64)(slot), w+h.tx.step) // sent
+	w += 1 << posShift
+	h.tx.off, h.tx.word = off+h.stride, w
+	if w&h.tx.turns == 0 {
+		h.turnTail()
+	}
+	if h.sentAwaited() { // txDone
+		h.wakeOne(receiving)
+	}
+	h.send.leaveLane(l)
+	return nil
+}
+
+// sendBarred is for a call that has knocked and is not in the lane.
+//
+//go:noinline
+func (s *Sender[T]) sendBarred(l *lane, v *T) error {
+	s.h.send.leaveLane(l)
+	s.h.send.moveLane()
+	return s.sendWith(forever, v)
+}
+
+// sendSoon is for a call in the lane that found its slot not to be ready.
+//
+//go:noinline
+func (s *Sender[T]) sendSoon(l *lane, v *T) error {
+	if s.h.spins && !s.h.oneSender && s.h.soon(&s.h.tx) != nil && s.straight(v) {
+		s.h.send.leaveLane(l)
+		return nil
+	}
+	return s.sendSlow(l, false, forever, v)
 }
 
 // sendSlow is for a call in the lane that could not go straight to its slot, though it may have tried to take it.
@@ -325,20 +395,35 @@ func (s *Sender[T]) putRun(vs []T) (n int) {
 			break
 		}
 		run := vs[n:]
-		run = run[:min(f.left, uint64(len(run)))]
+		run = run[:min(f.left(), uint64(len(run)))]
 		off, w, k := f.off, f.word, 0
-		for k < len(run) {
-			slot := (*atomic.Uint64)(unsafe.Add(slots, off))
-			if slot.Load() != w || !single && !slot.CompareAndSwap(w, w+claim) {
-				break
+		if single {
+			for k < len(run) {
+				slot := (*atomic.Uint64)(unsafe.Add(slots, off))
+				if slot.Load() != w {
+					break
+				}
+				*(*T)(unsafe.Add(unsafe.Pointer(slot), valueOffset)) = run[k]
+				storeRelease(slot, w+step)
+				off, w, k = off+stride, w+1<<posShift, k+1
 			}
-			*(*T)(unsafe.Add(unsafe.Pointer(slot), valueOffset)) = run[k]
-			storeRelease(slot, w+step)
-			off, w, k = off+stride, w+1<<posShift, k+1
+		} else {
+			for k < len(run) {
+				slot := (*atomic.Uint64)(unsafe.Add(slots, off))
+				if slot.Load() != w {
+					break
+				}
+				if !slot.CompareAndSwap(w, w+claim) {
+					break
+				}
+				*(*T)(unsafe.Add(unsafe.Pointer(slot), valueOffset)) = run[k]
+				storeRelease(slot, w+step)
+				off, w, k = off+stride, w+1<<posShift, k+1
+			}
 		}
 		n += k
-		f.off, f.word, f.left = off, w, f.left-uint64(k)
-		if f.left == 0 {
+		f.off, f.word = off, w
+		if k > 0 && f.word&f.turns == 0 {
 			h.turnTail()
 		}
 		if k < len(run) {
@@ -444,30 +529,80 @@ func (s *Sender[T]) sendFunc(ctx context.Context, fill func(v *T) error) error {
 // ErrCorrupt; a corrupt value is dropped, so that the next Recv goes on behind it.
 func (r *Receiver[T]) Recv() (v T, err error) {
 	h := r.h
-	if l := h.recv.lane.Load(); l.ours() && h.recv.knock(l) {
-		if h.recv.isIn(l) {
-			slot := unsafe.Add(h.slots, h.rx.off) // rxSlot
-			if (*atomic.Uint64)(slot).Load() != h.rx.word && (!h.spins || h.soon(&h.rx) == nil) || !h.rxTake(slot) {
-				return r.recvSlow(l, forever)
-			}
-			v = *(*T)(unsafe.Add(slot, valueOffset))
-			if len(r.bools) != 0 && !r.valid(&v) {
-				err = r.badBool(h.rx.pos())
-			}
-			storeRelease((*atomic.Uint64)(slot), h.rx.word+h.rx.step) // received, which is not inlined
-			if h.rx.next(h.stride) {
-				h.turnHead()
-			}
-			if h.rxDone() {
-				h.wakeAfterFree()
-			}
+	l := h.recv.lane.Load()
+	single := l.goroutine == 0
+	if !single {
+		if l.goroutine != goroutine() {
+			return r.recvElsewhere()
+		}
+	}
+	if !h.recv.knock(l) {
+		return r.recvElsewhere()
+	}
+	if h.recv.bar.Load() != 0 {
+		return r.recvBarred(l)
+	}
+	if h.recv.lane.Load() != l { // isIn
+		return r.recvBarred(l)
+	}
+	w, off := h.rx.word, h.rx.off
+	slot := unsafe.Add(h.slots, off) // rxSlot
+	if (*atomic.Uint64)(slot).Load() != w {
+		return r.recvSoon(l)
+	}
+	if len(r.bools) != 0 {
+		return r.recvSoon(l)
+	}
+	if !single {
+		if !(*atomic.Uint64)(slot).CompareAndSwap(w, w+h.rx.claim) { // rxTake
+			return r.recvSlow(l, forever)
+		}
+	}
+	v = *(*T)(unsafe.Add(slot, valueOffset))
+	storeRelease((*atomic.Uint64)(slot), w+h.rx.step) // received
+	w += 1 << posShift
+	h.rx.off, h.rx.word = off+h.stride, w
+	if w&h.rx.turns == 0 {
+		h.turnHead()
+	}
+	if h.rxDone() {
+		h.wakeAfterFree()
+	}
+	h.recv.leaveLane(l)
+	return v, nil
+}
+
+// recvElsewhere is for a call that is not in the lane.
+//
+//go:noinline
+func (r *Receiver[T]) recvElsewhere() (T, error) {
+	r.h.recv.moveLane()
+	return r.receive(forever)
+}
+
+// recvBarred is for a call that has knocked and is not in the lane.
+//
+//go:noinline
+func (r *Receiver[T]) recvBarred(l *lane) (T, error) {
+	r.h.recv.leaveLane(l)
+	r.h.recv.moveLane()
+	return r.receive(forever)
+}
+
+// recvSoon is for a call in the lane that found its slot not to be ready, or whose value is to be looked at.
+//
+//go:noinline
+func (r *Receiver[T]) recvSoon(l *lane) (v T, err error) {
+	h := r.h
+	for {
+		if ok, err := r.straight(&v); ok {
 			h.recv.leaveLane(l)
 			return v, err
 		}
-		h.recv.leaveLane(l)
+		if !h.spins || h.soon(&h.rx) == nil {
+			return r.recvSlow(l, forever)
+		}
 	}
-	h.recv.moveLane()
-	return r.receive(forever)
 }
 
 // recvSlow is for a call in the lane that could not go straight to its slot.
@@ -691,28 +826,44 @@ func (r *Receiver[T]) getRun(buf []T) (n, freed int, err error) {
 	checks, bad := len(r.bools) != 0, false
 	for n < len(buf) {
 		run := buf[n:]
-		run = run[:min(f.left, uint64(len(run)))]
+		run = run[:min(f.left(), uint64(len(run)))]
 		off, w, k := f.off, f.word, 0
-		for k < len(run) {
-			slot := (*atomic.Uint64)(unsafe.Add(slots, off))
-			if slot.Load() != w || !single && !slot.CompareAndSwap(w, w+claim) {
-				break
+		if single && !checks {
+			for k < len(run) {
+				slot := (*atomic.Uint64)(unsafe.Add(slots, off))
+				if slot.Load() != w {
+					break
+				}
+				run[k] = *(*T)(unsafe.Add(unsafe.Pointer(slot), valueOffset))
+				storeRelease(slot, w+step)
+				off, w, k = off+stride, w+1<<posShift, k+1
 			}
-			run[k] = *(*T)(unsafe.Add(unsafe.Pointer(slot), valueOffset))
-			storeRelease(slot, w+step)
-			off, w = off+stride, w+1<<posShift
-			if checks && !r.valid(&run[k]) {
-				bad = true
-				break
+		} else {
+			for k < len(run) {
+				slot := (*atomic.Uint64)(unsafe.Add(slots, off))
+				if slot.Load() != w {
+					break
+				}
+				if !single {
+					if !slot.CompareAndSwap(w, w+claim) {
+						break
+					}
+				}
+				run[k] = *(*T)(unsafe.Add(unsafe.Pointer(slot), valueOffset))
+				storeRelease(slot, w+step)
+				off, w = off+stride, w+1<<posShift
+				if checks && !r.valid(&run[k]) {
+					bad = true
+					break
+				}
+				k++
 			}
-			k++
 		}
 		n += k
 		moved := (w - f.word) >> posShift
 		freed += int(moved)
-		f.left -= moved
 		f.off, f.word = off, w
-		if f.left == 0 {
+		if moved > 0 && w&f.turns == 0 {
 			h.turnHead()
 		}
 		if bad {

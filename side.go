@@ -139,7 +139,7 @@ func (l *lane) ours() bool { return l.goroutine == 0 || l.goroutine == goroutine
 // then says no, the call is not in the lane and leaves it at once. False: it must not even knock; a call that the
 // context of another one makes, as that one is in the lane.
 func (s *side) knock(l *lane) bool {
-	if s.bar.Load() != 0 || l.busy.Load() != 0 {
+	if uint64(s.bar.Load())|l.busy.Load() != 0 {
 		return false
 	}
 	storeRelease(&l.busy, 1)

@@ -6,7 +6,7 @@ package shmchan
 //
 // Invariants:
 //   - tx, and rx, are touched only in the lane; detach does once no call is under way.
-//   - off and word belong to the same position, the next, and left is never 0.
+//   - off and word belong to the same position, the next, and the turn due there was made.
 //   - Below tx everything was claimed; below rx everything is free: either begins at a hint, of which that is true, and
 //     goes on by its own claims only. So nothing is gone past that is, or may become, a value.
 //   - The slot that a single role has looked at stays as it is until the role itself changes it, but for a
@@ -31,7 +31,7 @@ type spot struct {
 	word   uint64  // that slot's if it is for us: FREE for the sender, FULL for the receiver
 	step   uint64  // from that word to the one that we leave there
 	claim  uint64  // from that word to WRITING, or READING, by us
-	left   uint64  // positions until the next turn
+	turns  uint64  // bits of word, all 0 where a turn is due
 	bound  uint64  // the other side is not at work below it
 	waited uint64  // the position at which it last had to wait
 	hold   uint32  // pauses, see holdFor
@@ -45,9 +45,11 @@ func (f *spot) pos() uint64 { return f.word >> posShift }
 func (f *spot) next(stride uintptr) (turn bool) {
 	f.off += stride
 	f.word += 1 << posShift
-	f.left--
-	return f.left == 0
+	return f.word&f.turns == 0
 }
+
+// left is how many positions there are until the next turn, at least 1.
+func (f *spot) left() uint64 { return (f.turns-f.word&f.turns)>>posShift + 1 }
 
 // prefetches says how far ahead a side asks for the lines of slots, so that several of them
 // are on their way from the other CPU at once, and are here when they are needed.
@@ -77,6 +79,7 @@ func (r *ring) startStraight() {
 	r.rx.step = word(r.n, 0, stFree) - word(0, r.full, stFull)
 	r.tx.claim = word(0, r.me, stWriting) - word(0, 0, stFree)
 	r.rx.claim = word(0, r.me, stReading) - word(0, r.full, stFull)
+	r.tx.turns, r.rx.turns = (r.chunk-1)<<posShift, (r.chunk-1)<<posShift
 	r.findPlace(sending)
 	r.findPlace(receiving)
 	r.tx.bound, r.rx.bound = r.headHint()+r.capacity, r.tailHint()
@@ -102,7 +105,7 @@ func (r *ring) setTail(p uint64) { r.set(&r.tx, p, word(p, 0, stFree)) }
 func (r *ring) setHead(p uint64) { r.set(&r.rx, p, word(p, r.full, stFull)) }
 
 func (r *ring) set(f *spot, p, w uint64) {
-	f.off, f.word, f.left = uintptr(p&r.mask)*r.stride, w, r.chunk-p&(r.chunk-1)
+	f.off, f.word = uintptr(p&r.mask)*r.stride, w
 }
 
 // turn is what is due every chunk: to begin anew at the ring's end, to tell the others where we are, to keep
@@ -205,6 +208,11 @@ func (r *ring) txDone() (awaited bool) {
 	if r.oneSender {
 		r.shutWindow()
 	}
+	return r.sentAwaited()
+}
+
+// sentAwaited is txDone but for the window.
+func (r *ring) sentAwaited() bool {
 	w := &r.ctl.receivers
 	return w[0].Load()|w[1].Load()|w[2].Load()|w[3].Load() != 0
 }
