@@ -35,6 +35,8 @@ func allocate(f *os.File, size int64) error {
 
 func newTicker(every time.Duration) ticker { return goTicker{time.NewTicker(every)} }
 
+func newAlarm(ring func()) alarm { return newGoAlarm(ring) }
+
 // onDeath would want EVFILT_PROC in a queue of its own; without it a death is noticed
 // by the backstop, at its next look.
 func onDeath(int, func()) (func(), error) { return nil, errors.ErrUnsupported }

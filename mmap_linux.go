@@ -101,6 +101,37 @@ func (t *timerTicker) wait() {
 
 func (t *timerTicker) stop() { _ = t.f.Close() }
 
+// timerAlarm is a timerfd in Go's poller, and who waits for it: Go's own timers may be a millisecond late.
+type timerAlarm struct {
+	f  *os.File
+	fd int // of f
+}
+
+func newAlarm(ring func()) alarm {
+	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	if err != nil {
+		return newGoAlarm(ring)
+	}
+	a := timerAlarm{os.NewFile(uintptr(fd), "timerfd"), fd}
+	go func() {
+		var buf [8]byte
+		for {
+			if _, err := a.f.Read(buf[:]); err != nil {
+				return
+			}
+			ring()
+		}
+	}()
+	return a
+}
+
+// set cannot fail: it is a timer, and the time is in range.
+func (a timerAlarm) set(in time.Duration) {
+	_ = unix.TimerfdSettime(a.fd, 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(int64(in))}, nil)
+}
+
+func (a timerAlarm) stop() { _ = a.f.Close() }
+
 // onDeath calls f once the process pid, as this pid namespace numbers it, has
 // ended, and not after cancel. It proves nothing, for pids are used again: f looks at the
 // locks, which are free by then (the kernel closes a process's files before it tells).

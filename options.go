@@ -23,8 +23,8 @@ type Option func(*options)
 type Wait int
 
 const (
-	// Adaptive spins for as long as that has paid lately, at most some tens of
-	// microseconds, then parks. It is the default.
+	// Adaptive spins for as long as that has paid lately, at most 200 µs, then parks. Where what it waits for comes
+	// at regular intervals, of 0.4 to 100 ms, it parks until shortly before the next is due and spins then. It is the default.
 	Adaptive Wait = iota
 	// Spin never parks: the shortest latency, at the price of a CPU for each waiting goroutine.
 	Spin

@@ -46,6 +46,7 @@ type side struct {
 	spins    atomic.Int32
 	tries    atomic.Int32
 	parks    atomic.Uint64
+	rhythm   rhythm
 	single   int // touched by the single role under the race detector
 	_        [64]byte
 }
@@ -265,6 +266,7 @@ func (s *side) finish() {
 // letGo gives the role back.
 func (s *side) letGo() {
 	h := s.h
+	s.rhythm.stop()
 	func() {
 		h.peerMu.Lock()
 		defer h.peerMu.Unlock()

@@ -121,6 +121,9 @@ var maxSpins = sync.OnceValue(func() int32 {
 	return int32(max(minSpins, min(spinTime/max(round, 1), 1<<16)))
 })
 
+// spinsFor is how many rounds take that time.
+func spinsFor(d time.Duration) int32 { return int32(int64(maxSpins()) * int64(d) / int64(spinTime)) }
+
 // canSpin asks for the machine's CPUs, not for those of this process, which may be bound to another than its peer.
 var canSpin = sync.OnceValue(func() bool { return onlineCPUs() > 1 })
 
@@ -162,18 +165,46 @@ func (s *side) await(ctx context.Context, k waitKind, pos uint64) (woken bool, e
 		return woken, nil
 	}
 	s.parks.Add(1)
-	if ctx == nil {
-		<-w.ch
-		woken = true
-	} else {
-		select {
-		case <-w.ch:
-			woken = true
-		case <-ctx.Done():
-			woken, err = s.dequeue(w), ctx.Err()
-		}
-	}
+	woken, err = s.sleep(ctx, w)
 	waiters.Put(w)
+	return woken, err
+}
+
+// sleep is for a call that is queued and has nothing to do. A timer may end it shortly before what it waits for is due.
+func (s *side) sleep(ctx context.Context, w *waiter) (woken bool, err error) {
+	var o nap
+	var rings <-chan struct{}
+	paced := w.kind == waitTurn && s.h.opts.wait == Adaptive && s.h.spins
+	if paced {
+		o.began = sinceStart()
+		rings = s.rhythm.begin(o.began)
+		o.timed = rings != nil
+	}
+	var done <-chan struct{}
+	if ctx != nil {
+		done = ctx.Done()
+	}
+	select {
+	case <-w.ch:
+		woken, o.came = true, true
+	case <-done:
+		woken, err = s.dequeue(w), ctx.Err()
+	case <-rings:
+		o.rang = true
+		woken = s.dequeue(w)
+		o.came = woken
+	}
+	if !paced {
+		return woken, err
+	}
+	o.ended = sinceStart()
+	if o.rang && !woken {
+		_, o.came = s.look(spinsFor(s.rhythm.spin()), func() bool { return s.h.ready(s.d, w.kind, w.pos) })
+		rang := o.ended
+		o.ended = sinceStart()
+		o.spun = o.ended - rang
+	}
+	s.rhythm.end(o)
 	return woken, err
 }
 
@@ -188,10 +219,19 @@ func (s *side) spinUntil(ready func() bool) bool {
 	if s.tries.Add(1)%probeEvery == 0 {
 		budget = most
 	}
-	for i := range budget {
+	if i, ok := s.look(budget, ready); ok {
+		s.spins.Store(min(most, max(budget, 2*i)))
+		return true
+	}
+	s.spins.Store(budget / 2)
+	return false
+}
+
+// look spins for so many rounds, and says in which it was ready.
+func (s *side) look(rounds int32, ready func() bool) (round int32, ok bool) {
+	for i := range rounds {
 		if ready() {
-			s.spins.Store(min(most, max(budget, 2*i)))
-			return true
+			return i, true
 		}
 		if i%64 == 63 {
 			runtime.Gosched()
@@ -199,8 +239,7 @@ func (s *side) spinUntil(ready func() bool) bool {
 		}
 		pause()
 	}
-	s.spins.Store(budget / 2)
-	return false
+	return rounds, false
 }
 
 // ready looks whether a goroutine of the role itself would find something.
