@@ -147,43 +147,37 @@ func (s *Sender[T]) Send(v T) error {
 //go:noinline
 func (s *Sender[T]) sendShared(l *lane, v *T) error {
 	h := s.h
-	if l.goroutine != goroutine() || !h.send.knock(l) {
-		h.send.moveLane()
-		return s.sendWith(forever, v)
+	if l.goroutine == goroutine() && h.send.knock(l) {
+		if h.send.isIn(l) {
+			slot := unsafe.Add(h.slots, h.tx.off) // txSlot
+			if (*atomic.Uint64)(slot).Load() != h.tx.word && (!h.spins || h.soon(&h.tx) == nil) {
+				return s.sendSlow(l, false, forever, v)
+			}
+			if h.pair {
+				prefetchWrite(unsafe.Add(slot, 64), 1)
+			}
+			if !h.txTake(slot) {
+				return s.sendSlow(l, true, forever, v)
+			}
+			if wordwise[T]() {
+				copyWords(unsafe.Add(slot, valueOffset), unsafe.Pointer(v), unsafe.Sizeof(*v))
+			} else {
+				*(*T)(unsafe.Add(slot, valueOffset)) = *v
+			}
+			storeRelease((*atomic.Uint64)(slot), h.tx.word+h.tx.step) // sent, which is not inlined
+			if h.tx.next(h.stride) {
+				h.turnTail()
+			}
+			if h.txDone() {
+				h.wakeOne(receiving)
+			}
+			h.send.leaveLane(l)
+			return nil
+		}
+		h.send.leaveLane(l)
 	}
-	if !h.send.isIn(l) {
-		return s.sendBarred(l, v)
-	}
-	w, off := h.tx.word, h.tx.off
-	slot := unsafe.Add(h.slots, off) // txSlot
-	if (*atomic.Uint64)(slot).Load() != w {
-		return s.sendSoon(l, v)
-	}
-	if h.pair {
-		prefetchWrite(unsafe.Add(slot, 64), 1)
-	}
-	if h.ctl.closed.Load()|h.ctl.holes.Load() != 0 { // txTake
-		return s.sendSlow(l, true, forever, v)
-	}
-	if !(*atomic.Uint64)(slot).CompareAndSwap(w, w+h.tx.claim) {
-		return s.sendSlow(l, true, forever, v)
-	}
-	if wordwise[T]() {
-		copyWords(unsafe.Add(slot, valueOffset), unsafe.Pointer(v), unsafe.Sizeof(*v))
-	} else {
-		*(*T)(unsafe.Add(slot, valueOffset)) = *v
-	}
-	storeRelease((*atomic.Uint64)(slot), w+h.tx.step) // sent
-	w += 1 << posShift
-	h.tx.off, h.tx.word = off+h.stride, w
-	if w&h.tx.turns == 0 {
-		h.turnTail()
-	}
-	if h.sentAwaited() { // txDone
-		h.wakeOne(receiving)
-	}
-	h.send.leaveLane(l)
-	return nil
+	h.send.moveLane()
+	return s.sendWith(forever, v)
 }
 
 // sendBarred is for a call that has knocked and is not in the lane.
@@ -193,17 +187,6 @@ func (s *Sender[T]) sendBarred(l *lane, v *T) error {
 	s.h.send.leaveLane(l)
 	s.h.send.moveLane()
 	return s.sendWith(forever, v)
-}
-
-// sendSoon is for a call in the lane that found its slot not to be ready.
-//
-//go:noinline
-func (s *Sender[T]) sendSoon(l *lane, v *T) error {
-	if s.h.spins && !s.h.oneSender && s.h.soon(&s.h.tx) != nil && s.straight(v) {
-		s.h.send.leaveLane(l)
-		return nil
-	}
-	return s.sendSlow(l, false, forever, v)
 }
 
 // sendSlow is for a call in the lane that could not go straight to its slot, though it may have tried to take it.
@@ -528,48 +511,58 @@ func (s *Sender[T]) sendFunc(ctx context.Context, fill func(v *T) error) error {
 // ErrClosed once the channel is closed and drained, ErrDetached, ErrDisconnected, or
 // ErrCorrupt; a corrupt value is dropped, so that the next Recv goes on behind it.
 func (r *Receiver[T]) Recv() (v T, err error) {
-	h := r.h
-	l := h.recv.lane.Load()
-	single := l.goroutine == 0
-	if !single {
-		if l.goroutine != goroutine() {
+	for {
+		h := r.h
+		l := h.recv.lane.Load()
+		single := l.goroutine == 0
+		if !single {
+			if l.goroutine != goroutine() {
+				return r.recvElsewhere()
+			}
+		}
+		if !h.recv.knock(l) {
 			return r.recvElsewhere()
 		}
-	}
-	if !h.recv.knock(l) {
-		return r.recvElsewhere()
-	}
-	if h.recv.bar.Load() != 0 {
-		return r.recvBarred(l)
-	}
-	if h.recv.lane.Load() != l { // isIn
-		return r.recvBarred(l)
-	}
-	w, off := h.rx.word, h.rx.off
-	slot := unsafe.Add(h.slots, off) // rxSlot
-	if (*atomic.Uint64)(slot).Load() != w {
-		return r.recvSoon(l)
-	}
-	if len(r.bools) != 0 {
-		return r.recvSoon(l)
-	}
-	if !single {
-		if !(*atomic.Uint64)(slot).CompareAndSwap(w, w+h.rx.claim) { // rxTake
-			return r.recvSlow(l, forever)
+		if h.recv.bar.Load() != 0 {
+			return r.recvBarred(l)
 		}
+		if h.recv.lane.Load() != l { // isIn
+			return r.recvBarred(l)
+		}
+		w, off := h.rx.word, h.rx.off
+		slot := unsafe.Add(h.slots, off) // rxSlot
+		if (*atomic.Uint64)(slot).Load() != w {
+			if single {
+				if h.recvSoon(l) {
+					continue
+				}
+				return r.recvSlow(l, forever)
+			}
+			if !h.spins || h.soon(&h.rx) == nil {
+				return r.recvSlow(l, forever)
+			}
+		}
+		if len(r.bools) != 0 {
+			return r.recvChecked(l)
+		}
+		if !single {
+			if !(*atomic.Uint64)(slot).CompareAndSwap(w, w+h.rx.claim) { // rxTake
+				return r.recvSlow(l, forever)
+			}
+		}
+		v = *(*T)(unsafe.Add(slot, valueOffset))
+		storeRelease((*atomic.Uint64)(slot), w+h.rx.step) // received
+		w += 1 << posShift
+		h.rx.off, h.rx.word = off+h.stride, w
+		if w&h.rx.turns == 0 {
+			h.turnHead()
+		}
+		if h.rxDone() {
+			h.wakeAfterFree()
+		}
+		h.recv.leaveLane(l)
+		return v, nil
 	}
-	v = *(*T)(unsafe.Add(slot, valueOffset))
-	storeRelease((*atomic.Uint64)(slot), w+h.rx.step) // received
-	w += 1 << posShift
-	h.rx.off, h.rx.word = off+h.stride, w
-	if w&h.rx.turns == 0 {
-		h.turnHead()
-	}
-	if h.rxDone() {
-		h.wakeAfterFree()
-	}
-	h.recv.leaveLane(l)
-	return v, nil
 }
 
 // recvElsewhere is for a call that is not in the lane.
@@ -589,20 +582,27 @@ func (r *Receiver[T]) recvBarred(l *lane) (T, error) {
 	return r.receive(forever)
 }
 
-// recvSoon is for a call in the lane that found its slot not to be ready, or whose value is to be looked at.
+// recvSoon is for the call of a single role in the lane that found its slot not to be ready. True: it is now, and the call has
+// left the lane, to begin anew with nothing kept.
 //
 //go:noinline
-func (r *Receiver[T]) recvSoon(l *lane) (v T, err error) {
-	h := r.h
-	for {
-		if ok, err := r.straight(&v); ok {
-			h.recv.leaveLane(l)
-			return v, err
-		}
-		if !h.spins || h.soon(&h.rx) == nil {
-			return r.recvSlow(l, forever)
-		}
+func (h *handle) recvSoon(l *lane) bool {
+	if !h.spins || h.soon(&h.rx) == nil {
+		return false
 	}
+	h.recv.leaveLane(l)
+	return true
+}
+
+// recvChecked is for a call in the lane whose value is there, and is to be looked at.
+//
+//go:noinline
+func (r *Receiver[T]) recvChecked(l *lane) (v T, err error) {
+	if ok, err := r.straight(&v); ok {
+		r.h.recv.leaveLane(l)
+		return v, err
+	}
+	return r.recvSlow(l, forever)
 }
 
 // recvSlow is for a call in the lane that could not go straight to its slot.
