@@ -22,6 +22,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -608,9 +609,14 @@ func inPoller(f *os.File) (in *os.File, made bool, err error) {
 	return in, true, err
 }
 
+// modes is held while the mode of a doorbell is changed, which is that of all descriptors of it.
+var modes sync.Mutex
+
 // pollFile makes a file of fd that Go's poller has, and closes fd if that cannot be. The mode, which is that
 // of all who have it, stays blocking: nobody who makes an *os.File of theirs has their poller listen to it.
 func pollFile(fd int, name string) (*os.File, error) {
+	modes.Lock()
+	defer modes.Unlock()
 	err := unix.SetNonblock(fd, true)
 	f := os.NewFile(uintptr(fd), name)
 	if err == nil {
