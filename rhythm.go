@@ -56,11 +56,10 @@ type alarm interface {
 // rhythms counts the sides that have a timer.
 var rhythms atomic.Int32
 
-// makeAlarm and sinceStart are replaced by tests.
-var (
-	makeAlarm  = newAlarm
-	sinceStart = func() time.Duration { return time.Since(processStart) }
-)
+// makeAlarm is replaced by tests.
+var makeAlarm = newAlarm
+
+func sinceStart() time.Duration { return time.Since(processStart) }
 
 // begin is called by who parks now. It sets the timer if it is known when what he waits for is due; rings is nil if not.
 func (r *rhythm) begin(now time.Duration) (rings <-chan struct{}) {

@@ -107,7 +107,7 @@ func (s *Sender[T]) Send(v T) error {
 	if l.goroutine != 0 {
 		return s.sendShared(l, &v)
 	}
-	// A single role: sendShared without a claim. Whatever needs a call returns with it, so that nothing is kept for after it.
+	// A single role: sendShared without a claim, one condition at a time (docs/performance.md).
 	if !h.send.knock(l) {
 		return s.sendWith(forever, &v)
 	}

@@ -22,7 +22,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -522,21 +521,6 @@ func (h *handle) joinSeat(files []*os.File, roles uint64) (err error) {
 	if !ok {
 		return invalidFiles("the set has no seat among %d (position %#x); pass on all that Files returned, in that order, and do not read or write the memory", n, at)
 	}
-	bell, made, err := inPoller(files[1+i])
-	if err != nil {
-		return h.fail("listen to its doorbell", err)
-	}
-	if made {
-		s.files = append(s.files[:len(s.files):len(s.files)], bell)
-	}
-	defer func() {
-		if err != nil && made {
-			_ = bell.Close()
-		}
-	}()
-	if s.own, err = listenTo(bell); err != nil {
-		return h.fail("listen to its doorbell", err)
-	}
 	e := h.entry(i)
 	const taken = peerUsed | peerSends | peerReceives
 	reserved := gen<<peerGenShift | peerReserved
@@ -547,15 +531,38 @@ func (h *handle) joinSeat(files []*os.File, roles uint64) (err error) {
 	if ok, err = h.locks.tryLock(i); err == nil && !ok {
 		err = corruptError(h.name, "seat %d of the set is held by another", i)
 	}
+	var made *os.File
+	if err == nil { // The seat is ours: nobody else changes the doorbell's mode.
+		made, err = h.listenToSeat(files[1+i])
+	}
 	if err == nil {
 		err = h.join(roles)
 	}
 	if err != nil { // The files may be used again.
+		if made != nil {
+			_ = made.Close()
+		}
 		_ = h.locks.unlock(lockSender)
 		_ = h.locks.unlock(lockReceiver)
 		e.state.CompareAndSwap(gen<<peerGenShift|taken, reserved)
 	}
 	return err
+}
+
+// listenToSeat listens to the doorbell of our seat, by another descriptor if need be, which is made then.
+func (h *handle) listenToSeat(f *os.File) (made *os.File, err error) {
+	bell, isNew, err := inPoller(f)
+	if err != nil {
+		return nil, h.fail("listen to its doorbell", err)
+	}
+	if isNew {
+		made = bell
+		h.seats.files = append(h.seats.files[:len(h.seats.files):len(h.seats.files)], bell)
+	}
+	if h.seats.own, err = listenTo(bell); err != nil {
+		return made, h.fail("listen to its doorbell", err)
+	}
+	return made, nil
 }
 
 // sitDown is attach for one who has a seat.
@@ -609,14 +616,9 @@ func inPoller(f *os.File) (in *os.File, made bool, err error) {
 	return in, true, err
 }
 
-// modes is held while the mode of a doorbell is changed, which is that of all descriptors of it.
-var modes sync.Mutex
-
 // pollFile makes a file of fd that Go's poller has, and closes fd if that cannot be. The mode, which is that
 // of all who have it, stays blocking: nobody who makes an *os.File of theirs has their poller listen to it.
 func pollFile(fd int, name string) (*os.File, error) {
-	modes.Lock()
-	defer modes.Unlock()
 	err := unix.SetNonblock(fd, true)
 	f := os.NewFile(uintptr(fd), name)
 	if err == nil {
