@@ -42,6 +42,7 @@ type rhythm struct {
 	every  time.Duration // the interval
 	points int
 	lead   time.Duration
+	vain   bool          // a timer has ended a wait, and what was waited for has not come since
 	timer  alarm         // nil until the first time
 	rings  chan struct{} // of the timer
 	ended  bool          // the side has been let go
@@ -117,12 +118,16 @@ func (r *rhythm) end(o nap) {
 			r.timer.set(0)
 		}
 	}
-	if o.rang && !o.came {
-		r.points = max(0, r.points-forOdd)
-	}
-	if !o.came || o.ended-o.began < minInterval/2 { // What follows closely belongs to the one before.
+	if !o.came {
+		if o.rang {
+			r.points, r.vain = max(0, r.points-forOdd), true
+		}
 		return
 	}
+	if o.ended-o.began < minInterval/2 && !r.vain { // What follows closely belongs to the one before.
+		return
+	}
+	r.vain = false
 	exact := o.rang && o.spun >= slack/4
 	off, limit := o.ended-r.last-r.every, max(r.every/16, tolerance)
 	if exact != r.exact {

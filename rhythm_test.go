@@ -175,6 +175,27 @@ func TestRhythmBears(t *testing.T) {
 	require.Negative(t, beat(&r, &a, r.last+every*5))
 }
 
+// What comes soon after a timer was in vain was late, and is not taken for something that follows on another.
+func TestRhythmAfterNothing(t *testing.T) {
+	var a *fakeAlarm
+	fakeAlarms(t, func(made *fakeAlarm) { a = made })
+	var r rhythm
+	defer r.stop()
+	const every = 2 * time.Millisecond
+	for i := range 30 {
+		beat(&r, &a, time.Second+time.Duration(i)*every)
+	}
+	began := r.last + 10*time.Microsecond
+	require.NotNil(t, r.begin(began))
+	due := r.last + every
+	r.end(nap{began: began, ended: due + overtime, timed: true, rang: true, spun: r.lead + overtime})
+	began = due + overtime + 10*time.Microsecond
+	require.Nil(t, r.begin(began))
+	r.end(nap{began: began, ended: began + 15*time.Microsecond, came: true})
+	require.Equal(t, due, r.last)
+	require.GreaterOrEqual(t, beat(&r, &a, r.last+every), time.Duration(0), "it is known when the next is due")
+}
+
 // Who was woken by what came saw it late, who spun did not: they agree all the same.
 func TestRhythmOfTheWoken(t *testing.T) {
 	var a *fakeAlarm

@@ -199,7 +199,7 @@ func (s *side) sleep(ctx context.Context, w *waiter) (woken bool, err error) {
 	}
 	o.ended = sinceStart()
 	if o.rang && !woken {
-		_, o.came = s.look(spinsFor(s.rhythm.spin()), func() bool { return s.h.ready(s.d, w.kind, w.pos) })
+		_, o.came = s.look(spinsFor(s.rhythm.spin()), true, func() bool { return s.h.ready(s.d, w.kind, w.pos) })
 		rang := o.ended
 		o.ended = sinceStart()
 		o.spun = o.ended - rang
@@ -219,7 +219,7 @@ func (s *side) spinUntil(ready func() bool) bool {
 	if s.tries.Add(1)%probeEvery == 0 {
 		budget = most
 	}
-	if i, ok := s.look(budget, ready); ok {
+	if i, ok := s.look(budget, false, ready); ok {
 		s.spins.Store(min(most, max(budget, 2*i)))
 		return true
 	}
@@ -227,14 +227,17 @@ func (s *side) spinUntil(ready func() bool) bool {
 	return false
 }
 
-// look spins for so many rounds, and says in which it was ready.
-func (s *side) look(rounds int32, ready func() bool) (round int32, ok bool) {
+// look spins for so many rounds, and says in which it was ready. Quiet: it lets others run hardly ever, which is for some hundred
+// microseconds: Gosched wakes a thread of the Go runtime each time, and what that runs on is late.
+func (s *side) look(rounds int32, quiet bool, ready func() bool) (round int32, ok bool) {
 	for i := range rounds {
 		if ready() {
 			return i, true
 		}
-		if i%64 == 63 {
-			runtime.Gosched()
+		if i%64 == 63 && (!quiet || i%1024 == 1023) {
+			if !quiet {
+				runtime.Gosched()
+			}
 			yieldCPU() // Whom we wait for may be about to run on this one.
 		}
 		pause()
