@@ -110,6 +110,10 @@ func allPeers() []*peer {
 			Setting: "the default: many senders and receivers allowed, Adaptive; opens a channel that another handle holds"},
 		{Name: "shmchan park", Mode: "many-park", program: lib, rows: does(park, many, bursts, idle),
 			Setting: "many senders and receivers allowed, Park"},
+		{Name: "shmchan bytes single", Mode: "bytes-single-adaptive", program: lib, rows: does(oneway, spin, inplace),
+			Setting: "OpenBytes with messages of that size, WithSingleSender, WithSingleReceiver, Adaptive"},
+		{Name: "shmchan bytes", Mode: "bytes-many-adaptive", program: lib, rows: does(oneway, spin, inplace),
+			Setting: "OpenBytes with messages of that size, many senders and receivers allowed, Adaptive"},
 		{Name: "shmchan create", Mode: "many-create", program: lib, rows: does(open),
 			Setting: "makes a channel and removes it each time"},
 

@@ -1,7 +1,7 @@
 // Command shmchan is the bench's peer for this repository's library.
 //
 // Its mode is made of words: single or many (the roles), adaptive, spin or park (how it
-// waits), and create if the row open is to make and remove a channel each time.
+// waits), bytes for a channel of bytes, see bytes.go, and create if the row open is to make and remove a channel each time.
 package main
 
 import (
@@ -50,25 +50,36 @@ func open[T contract.Value](a contract.Args) (func(*contract.Result) error, erro
 	if a.Row == contract.Open {
 		return opens[T](a)
 	}
-	out, in := "there", "there"
-	if a.Row == contract.PingPong && a.Role == contract.Send {
-		in = "back"
-	} else if a.Row == contract.PingPong {
-		out = "back"
+	if strings.Contains(a.Mode, "bytes") {
+		return openBytes[T](a)
 	}
+	out, in := names(a)
 	var e end[T]
 	var err error
-	if a.Row == contract.PingPong || a.Role == contract.Send {
+	if out != "" {
 		if e.s, err = shmchan.OpenSender[T](out, options(a)...); err != nil {
 			return nil, err
 		}
 	}
-	if a.Row == contract.PingPong || a.Role == contract.Recv {
+	if in != "" {
 		if e.r, err = shmchan.OpenReceiver[T](in, options(a)...); err != nil {
 			return nil, err
 		}
 	}
 	return func(r *contract.Result) error { return contract.Work(a, e, r) }, nil
+}
+
+// names are the channels that this process sends to and receives from, "" if it does not.
+func names(a contract.Args) (out, in string) {
+	switch {
+	case a.Row == contract.PingPong && a.Role == contract.Send:
+		return "there", "back"
+	case a.Row == contract.PingPong:
+		return "back", "there"
+	case a.Role == contract.Send:
+		return "there", ""
+	}
+	return "", "there"
 }
 
 // opens measures Open and Detach, of a channel that others hold or of a new one.
