@@ -191,7 +191,7 @@ func (s *BytesSender) straight(p []byte) bool {
 	if slot == nil {
 		return false
 	}
-	if h.pair && len(p) > 64-valueOffset-metaSize {
+	if h.stride > 64 && len(p) > 64-valueOffset-metaSize {
 		prefetchWrite(unsafe.Add(slot, 64), 1)
 	}
 	if !h.txTake(slot) {
@@ -215,10 +215,10 @@ func (h *handle) txSoon() unsafe.Pointer {
 	return slot
 }
 
-// rxSoon is the same for rxSlot.
+// rxSoon is the same for rxSlot, where it pays a single receiver too.
 func (h *handle) rxSoon() unsafe.Pointer {
 	slot := h.rxSlot()
-	if slot == nil && h.spins && !h.oneRecver {
+	if slot == nil && h.spins {
 		slot = h.soon(&h.rx)
 	}
 	return slot
