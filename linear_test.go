@@ -126,21 +126,42 @@ func (r *recorder) calls() (calls []*call) {
 	return calls
 }
 
+// linearSender and linearReceiver are the ends of a channel. Those of a channel of bytes have no batches.
+type linearSender interface {
+	Send(m message) error
+	TrySend(m message) error
+	SendContext(ctx context.Context, m message) error
+	SendFunc(ctx context.Context, fill func(*message) error) error
+	Close() error
+	Detach() error
+	Stats() Stats
+}
+
+type linearReceiver interface {
+	Recv() (message, error)
+	TryRecv() (message, error)
+	RecvContext(ctx context.Context) (message, error)
+	RecvFunc(ctx context.Context, use func(*message) error) error
+	Close() error
+	Detach() error
+	Stats() Stats
+}
+
 // caller is a goroutine that calls a channel at random.
 type caller struct {
 	id      int
 	rnd     *rand.Rand
 	records []record
 	rec     *recorder
-	s       *Sender[message] // nil: it does not send
-	r       *Receiver[message]
+	s       linearSender // nil: it does not send
+	r       linearReceiver
 	bias    float64 // how often it sends, if it may do both
 	patient bool    // it also calls what may wait for ever
 	seq     uint64
 	ended   int // results that said closed
 }
 
-func newCaller(rec *recorder, id int, seed uint64, s *Sender[message], r *Receiver[message]) *caller {
+func newCaller(rec *recorder, id int, seed uint64, s linearSender, r linearReceiver) *caller {
 	c := &caller{id: id, rnd: rand.New(rand.NewPCG(seed, uint64(id))), records: rec.records[id], rec: rec, s: s, r: r, patient: true}
 	c.bias = []float64{0.3, 0.5, 0.7}[rand.New(rand.NewPCG(seed, 1<<32)).IntN(3)] // the same for all, so that it runs full or empty
 	return c
@@ -258,6 +279,12 @@ func (c *caller) step() error {
 }
 
 func (c *caller) send(kind callKind) error {
+	batches, ok := c.s.(interface {
+		SendBatch(ctx context.Context, vs []message) (int, error)
+	})
+	if kind == callSendBatch && !ok {
+		kind = callSendContext
+	}
 	ctx, cancel := c.within()
 	defer cancel()
 	want := 1
@@ -289,7 +316,7 @@ func (c *caller) send(kind callKind) error {
 		err := c.s.TrySend(m)
 		return c.end(r, once(err), err)
 	case callSendBatch:
-		n, err := c.s.SendBatch(ctx, batch)
+		n, err := batches.SendBatch(ctx, batch)
 		return c.end(r, n, err)
 	case callSendContext:
 		err := c.s.SendContext(ctx, m)
@@ -300,6 +327,10 @@ func (c *caller) send(kind callKind) error {
 }
 
 func (c *caller) receive(kind callKind) error {
+	batches, ok := c.r.(batchReceiver)
+	if kind == callRecvBatch && !ok {
+		kind = callRecvContext
+	}
 	ctx, cancel := c.within()
 	defer cancel()
 	want := 1
@@ -328,14 +359,18 @@ func (c *caller) receive(kind callKind) error {
 	case callRecvContext:
 		return note(c.r.RecvContext(ctx))
 	case callRecvBatch:
-		return c.receiveBatch(ctx, r, want)
+		return c.receiveBatch(ctx, batches, r, want)
 	}
 	return c.receiveFunc(ctx, r, kind == callRecvFuncFails)
 }
 
-func (c *caller) receiveBatch(ctx context.Context, r *record, want int) error {
+type batchReceiver interface {
+	RecvBatch(ctx context.Context, buf []message) (int, error)
+}
+
+func (c *caller) receiveBatch(ctx context.Context, batches batchReceiver, r *record, want int) error {
 	buf := make([]message, want)
-	n, err := c.r.RecvBatch(ctx, buf)
+	n, err := batches.RecvBatch(ctx, buf)
 	for i := range n {
 		v, bad := identify(&buf[i])
 		if bad != nil {
@@ -449,34 +484,51 @@ type linearPart struct {
 	Sends, Receives bool
 	Drains          bool // it is the only one that receives, and does so to the end
 	Closes          bool // one of them closes at a random moment
+	Bytes           bool // the channel is one of bytes
 }
 
 func (p *linearPart) parse(line string) error {
-	_, err := fmt.Sscan(line, &p.Name, &p.Seed, &p.Client, &p.Callers, &p.Calls, &p.Sends, &p.Receives, &p.Drains, &p.Closes)
+	_, err := fmt.Sscan(line, &p.Name, &p.Seed, &p.Client, &p.Callers, &p.Calls, &p.Sends, &p.Receives, &p.Drains, &p.Closes, &p.Bytes)
 	return err
 }
 
 func (p *linearPart) String() string {
-	return strings.TrimSpace(fmt.Sprintln(p.Name, p.Seed, p.Client, p.Callers, p.Calls, p.Sends, p.Receives, p.Drains, p.Closes))
+	return strings.TrimSpace(fmt.Sprintln(p.Name, p.Seed, p.Client, p.Callers, p.Calls, p.Sends, p.Receives, p.Drains, p.Closes, p.Bytes))
 }
 
 // sides are the halves of a handle that one has; the other is nil.
 type sides struct {
-	s *Sender[message]
-	r *Receiver[message]
+	s linearSender
+	r linearReceiver
+	h *handle // of r
+}
+
+func (p *linearPart) open(opts ...Option) (sides, error) {
+	if p.Bytes {
+		return openBytesSides(p.Sends, p.Receives, p.Name, append(opts, linearBytesOptions()...)...)
+	}
+	return openSides(p.Sends, p.Receives, p.Name, opts...)
 }
 
 func openSides(sends, receives bool, name string, opts ...Option) (e sides, err error) {
+	var s *Sender[message]
+	var r *Receiver[message]
 	switch {
 	case !receives:
-		e.s, err = OpenSender[message](name, opts...)
+		s, err = OpenSender[message](name, opts...)
 	case !sends:
-		e.r, err = OpenReceiver[message](name, opts...)
+		r, err = OpenReceiver[message](name, opts...)
 	default:
 		var ch *Chan[message]
 		if ch, err = Open[message](name, opts...); err == nil {
-			e.s, e.r = ch.Sender, ch.Receiver
+			s, r = ch.Sender, ch.Receiver
 		}
+	}
+	if s != nil {
+		e.s = s
+	}
+	if r != nil {
+		e.r, e.h = r, r.h
 	}
 	return e, err
 }
@@ -500,12 +552,12 @@ func (e sides) stats() Stats {
 
 func (p *linearPart) play(rec *recorder, dir string, next func()) error {
 	wait := []Wait{Adaptive, Park}[p.Seed%2]
-	e, err := openSides(p.Sends, p.Receives, p.Name, WithDir(dir), WithAttach(), WithWait(wait))
+	e, err := p.open(WithDir(dir), WithAttach(), WithWait(wait))
 	if err != nil {
 		return err
 	}
 	if e.r != nil && p.Seed%4 < 2 { // Linger where a receiver has stepped past somebody.
-		e.r.h.onPass = func() {
+		e.h.onPass = func() {
 			for range 300 {
 				pause()
 			}
@@ -545,10 +597,14 @@ type linearForm struct {
 	kind     string
 	capacity int
 	kills    bool
+	bytes    bool
 }
 
 func (f linearForm) String() string {
 	s := fmt.Sprintf("%s %d", f.kind, f.capacity)
+	if f.bytes {
+		s = "bytes " + s
+	}
 	if f.kills {
 		s += " kills"
 	}
@@ -558,7 +614,16 @@ func (f linearForm) String() string {
 func linearForms() (all []linearForm) {
 	for _, c := range []int{0, 1, 2, 7, 64} {
 		for _, kind := range []string{"many", "single sender", "single receiver", "single"} {
-			all = append(all, linearForm{kind, c, false}, linearForm{kind, c, true})
+			for _, kills := range []bool{false, true} {
+				all = append(all, linearForm{kind: kind, capacity: c, kills: kills})
+			}
+		}
+	}
+	for _, c := range []int{0, 2, 64} {
+		for _, kind := range []string{"many", "single"} {
+			for _, kills := range []bool{false, true} {
+				all = append(all, linearForm{kind: kind, capacity: c, kills: kills, bytes: true})
+			}
 		}
 	}
 	return all
@@ -592,6 +657,10 @@ func (f linearForm) parts() (mine linearPart, others []linearPart) {
 			both.Callers = 2
 			others = []linearPart{both, both, both}
 		}
+	}
+	mine.Bytes = f.bytes
+	for i := range others {
+		others[i].Bytes = f.bytes
 	}
 	return mine, others
 }
@@ -652,7 +721,8 @@ func (s *linearStage) history(seed uint64, number int) {
 	name := fmt.Sprintf("h%d", number)
 	before := rnd.Uint64N(2) * rnd.Uint64N(60) // positions to the end of their numbers
 	opts := append([]Option{WithDir(s.dir), WithCapacity(s.f.capacity), withStart(-before & posMask)}, kinds[s.f.kind]...)
-	e := must[sides](t)(openSides(mine.Sends, mine.Receives, name, opts...))
+	mine.Name = name
+	e := must[sides](t)(mine.open(opts...))
 	s.rec.clear()
 	goal, client := int64(0), 1
 	for i, c := range s.children {
@@ -724,7 +794,7 @@ func (s *linearStage) kill(i int, p linearPart, client int, seed uint64) *death 
 	d.killed = monotonic()
 	s.children[i].kill()
 	d.died = monotonic()
-	d.sides = must[sides](t)(openSides(p.Sends, p.Receives, p.Name, WithDir(s.dir), WithAttach()))
+	d.sides = must[sides](t)(p.open(WithDir(s.dir), WithAttach()))
 	until(t, "it is recovered", func() bool { return d.sides.stats().Recovered == 1 })
 	d.recovered = monotonic()
 	s.children[i] = start(t, "caller", s.dir, s.path)
