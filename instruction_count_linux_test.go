@@ -54,6 +54,21 @@ func countedFor[T any](ch *Chan[T]) []counted {
 	}
 }
 
+// countedForBytes are those of a channel of bytes, with messages of that size.
+func countedForBytes(ch *Bytes, size int) []counted {
+	p, buf := make([]byte, size), make([]byte, 0, size)
+	send := func() { mustCount(ch.Send(p)) }
+	recv := func() { _, err := ch.Recv(buf); mustCount(err) }
+	return []counted{
+		{"Send", send, recv},
+		{"TrySend", func() { mustCount(ch.TrySend(p)) }, recv},
+		{"SendFunc", func() { mustCount(ch.SendFunc(forever, size, func([]byte) (int, error) { return size, nil })) }, recv},
+		{"Recv", recv, send},
+		{"TryRecv", func() { _, err := ch.TryRecv(buf); mustCount(err) }, send},
+		{"RecvFunc", func() { mustCount(ch.RecvFunc(forever, func([]byte) error { return nil })) }, send},
+	}
+}
+
 func mustCount(err error) {
 	if err != nil {
 		panic(err)
@@ -86,19 +101,49 @@ func countAll[T any](size, dir string, mark func(unix.Signal)) error {
 		if _, err := ch.SendBatch(forever, make([]T, 512)); err != nil { // Neither full nor empty.
 			return err
 		}
-		for _, c := range countedFor(ch) {
-			for range 3*1024 + 33 { // Not where a hint or lines are due.
-				c.op()
-				c.undo()
-			}
-			fmt.Printf("%s, %s, %s\n", c.name, size, f.name)
-			mark(beginMark)
-			c.op()
-			mark(endMark)
-			c.undo()
-		}
+		countEach(countedFor(ch), size+", "+f.name, mark)
 		if err := ch.Detach(); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+func countEach(all []counted, what string, mark func(unix.Signal)) {
+	for _, c := range all {
+		for range 3*1024 + 33 { // Not where a hint or lines are due.
+			c.op()
+			c.undo()
+		}
+		fmt.Printf("%s, %s\n", c.name, what)
+		mark(beginMark)
+		c.op()
+		mark(endMark)
+		c.undo()
+	}
+}
+
+// countAllBytes is countAll for channels of bytes, with messages of 64 bytes, in slots, and of 8 KiB, in the arena.
+func countAllBytes(dir string, mark func(unix.Signal)) error {
+	for i, f := range countedForms {
+		for _, size := range []int{64, 8 << 10} {
+			b, err := OpenBytes(fmt.Sprint("test", size, i), append([]Option{WithDir(dir), WithMaxMessage(16 << 10), WithCapacity(1024)}, f.opts...)...)
+			if err != nil {
+				return err
+			}
+			if f.long {
+				b.BytesSender.h.send.bar.Or(barShared)
+				b.BytesSender.h.recv.bar.Or(barShared)
+			}
+			for range 100 {
+				if err := b.Send(make([]byte, size)); err != nil {
+					return err
+				}
+			}
+			countEach(countedForBytes(b, size), fmt.Sprintf("a message of %d bytes, %s", size, f.name), mark)
+			if err := b.Detach(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -119,7 +164,10 @@ func init() {
 			if err := countAll[uint64]("8 bytes", args[0], mark); err != nil {
 				return err
 			}
-			return countAll[[8]uint64]("64 bytes", args[0], mark)
+			if err := countAll[[8]uint64]("64 bytes", args[0], mark); err != nil {
+				return err
+			}
+			return countAllBytes(args[0], mark)
 		})
 	}
 }
@@ -174,7 +222,7 @@ func TestInstructionCounts(t *testing.T) {
 	}
 	v.reap()
 	c.kill()
-	require.Equal(t, 1+2*3*10, strings.Count(got, "\n"))
+	require.Equal(t, 1+2*3*10+2*3*6, strings.Count(got, "\n"))
 	if *countInstructions {
 		require.NoError(t, os.WriteFile(instructionsFile, []byte(got), 0o644))
 	}
