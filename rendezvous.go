@@ -29,7 +29,9 @@ package shmchan
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
+	"unsafe"
 )
 
 // The bits of a rendezvous flag.
@@ -67,17 +69,25 @@ func (h *handle) rvCountBy(bit, n int) {
 
 // rvCall wakes all for whom that bit is up, rvSender or rvRoom.
 func (h *handle) rvCall(bit int) {
-	for i := range h.rv {
-		switch {
-		case h.rv[i].Load()&(1<<bit) == 0:
-		case i == h.idx:
-			h.wakeWatchers()
-			if bit == rvRoom {
-				h.raisePoll(&h.send)
-			}
-		default:
-			h.ring1(i, ringSender)
+	pairs := (*[maxPeers / 2]atomic.Uint64)(unsafe.Pointer(h.rv)) // A look at two: mostly nobody waits.
+	for i := range pairs {
+		if up := pairs[i].Load(); up != 0 {
+			h.rvCallEach(bit, 2*i)
+			h.rvCallEach(bit, 2*i+1)
 		}
+	}
+}
+
+func (h *handle) rvCallEach(bit, i int) {
+	switch {
+	case h.rv[i].Load()&(1<<bit) == 0:
+	case i == h.idx:
+		h.wakeWatchers()
+		if bit == rvRoom {
+			h.raisePoll(&h.send)
+		}
+	default:
+		h.ring1(i, ringSender)
 	}
 }
 
