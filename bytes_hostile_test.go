@@ -24,7 +24,7 @@ import (
 
 // Such channels end with the last slot, or block, at the end of their mapping.
 const (
-	edgeInline = 1200
+	edgeInline = 176
 	edgeArena  = 6 << 10 // of two messages
 )
 

@@ -211,6 +211,7 @@ func (h *header) fill(mem []byte) {
 	ctl := (*control)(unsafe.Pointer(&mem[h.ctl]))
 	ctl.tail.Store(h.start)
 	ctl.head.Store(h.start)
+	ctl.base.Store(h.start)
 }
 
 // lockedTemp makes a temporary file and locks it, so that nobody sweeps it away.

@@ -29,7 +29,7 @@ type fuzzed struct {
 	A    uint64
 	Ok   [3]bool
 	B    uint32
-	Fill [1192]byte
+	Fill [168]byte
 }
 
 // honest says whether v is a value at all.

@@ -35,7 +35,7 @@ var guardCalls = map[string]func(ctx context.Context, ch *Chan[fuzzed]) error{
 		return second(ch.SendBatch(ctx, make([]fuzzed, 3)))
 	},
 	"SendFunc": func(ctx context.Context, ch *Chan[fuzzed]) error {
-		return ch.SendFunc(ctx, func(v *fuzzed) error { v.Fill[1000] = 1; return nil })
+		return ch.SendFunc(ctx, func(v *fuzzed) error { v.Fill[100] = 1; return nil })
 	},
 	"SendFD":      func(_ context.Context, ch *Chan[fuzzed]) error { return second(ch.SendFD()) },
 	"RecvFD":      func(_ context.Context, ch *Chan[fuzzed]) error { return second(ch.RecvFD()) },

@@ -18,7 +18,7 @@ import (
 // parking has a goroutine of its own make a call, and waits until it has parked on that handle.
 func parking(t testing.TB, h *handle, call func()) {
 	t.Helper()
-	parks := func() uint64 { return h.send.parks.Load() + h.recv.parks.Load() }
+	parks := func() uint64 { return h.send.count(countParks) + h.recv.count(countParks) }
 	before := parks()
 	go call()
 	until(t, "parked", func() bool { return parks() > before })

@@ -242,7 +242,7 @@ func (v *target) idle(off int) bool {
 		return false
 	case o < i.peers+peersSize: // pid, time and what is not used
 		return (o-i.peers)%uint64(unsafe.Sizeof(peer{})) >= 8
-	case o < i.slotsAt || o >= i.slotsAt+i.slots*i.stride:
+	case o < i.slotsAt || o >= i.slotsAt+i.slots*i.stride: // The counts among them.
 		return true
 	}
 	return (o-i.slotsAt)%i.stride >= valueOffset+i.size

@@ -6,6 +6,7 @@ package shmchan
 //	ctlOff   control block: closed flag, waiters, hints, counts
 //	         rendezvous flags, 4 bytes a participant
 //	peersOff participants, 64 bytes each
+//	countsOff what waiting has cost, see waits.go
 //	slotsOff slots, stride bytes each:
 //
 //	         0              8                       8+size       stride
@@ -44,7 +45,7 @@ import (
 
 // LayoutVersion is the version of the layout of a channel's file. Programs share a
 // channel only if theirs is the same.
-const LayoutVersion = 4
+const LayoutVersion = 5
 
 const (
 	layoutMagic   = "shmchan\x00"
@@ -116,8 +117,9 @@ type control struct {
 	recovered atomic.Uint64    // dead participants cleared away
 	joins     atomic.Uint64    // participants that have joined
 	came      [2]atomic.Uint32 // participants that have joined for sending, and for receiving
-	_         [64 - 48]byte
-	window    atomic.Uint64 // what the single sender has in hand, see straight.go; written all the time, by it alone
+	high      atomic.Uint64    // the most values that were seen in the channel
+	base      atomic.Uint64    // a position of not long ago, not modulo 2^40, see since
+	window    atomic.Uint64    // what the single sender has in hand, see straight.go; written all the time, by it alone
 	_         [64 - 8]byte
 }
 
@@ -148,8 +150,9 @@ const (
 )
 
 const (
-	ctlSize   = uint64(unsafe.Sizeof(control{})) + 4*maxPeers
-	peersSize = uint64(unsafe.Sizeof(peer{})) * maxPeers
+	ctlSize    = uint64(unsafe.Sizeof(control{})) + 4*maxPeers
+	peersSize  = uint64(unsafe.Sizeof(peer{})) * maxPeers
+	countsSize = uint64(unsafe.Sizeof(counts{})) * stripes
 )
 
 // The sizes are part of the format: these fail to compile when they drift.
@@ -161,6 +164,7 @@ var (
 	_ [512]byte = [unsafe.Offsetof(control{}.givenUp)]byte{}
 	_ [576]byte = [unsafe.Offsetof(control{}.window)]byte{}
 	_ [64]byte  = [unsafe.Sizeof(peer{})]byte{}
+	_ [128]byte = [unsafe.Sizeof(counts{})]byte{}
 	_ [64]byte  = [posShift + posBits]byte{}
 )
 
@@ -182,6 +186,7 @@ type header struct {
 	// Computed from the above.
 	slots, stride               uint64
 	ctl, peers, slotsAt, length uint64
+	counts                      uint64
 	block, blocks               uint64 // of the arena: bytes of one, and how many
 	wordsAt, arenaAt            uint64
 }
@@ -200,7 +205,8 @@ func (h *header) geometry() bool {
 	}
 	h.ctl = roundUp(headerSize+uint64(len(h.text))+uint64(len(h.typeName)), headerPage)
 	h.peers = roundUp(h.ctl+ctlSize, 64)
-	h.slotsAt = roundUp(h.peers+peersSize, 128)
+	h.counts = roundUp(h.peers+peersSize, 128)
+	h.slotsAt = roundUp(h.counts+countsSize, 128)
 	hi, lo := bits.Mul64(h.slots, h.stride)
 	if hi != 0 || lo > math.MaxInt64/2 {
 		return false

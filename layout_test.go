@@ -160,9 +160,9 @@ func TestGoldenHeader(t *testing.T) {
 		t.Skip("the golden bytes are those of a little-endian machine")
 	}
 	for off, want := range map[int]string{
-		offMagic: "73686d6368616e00", offOrder: "04030201", offVersion: "04000000", offFlags: "0100000000000000",
+		offMagic: "73686d6368616e00", offOrder: "04030201", offVersion: "05000000", offFlags: "0100000000000000",
 		offCapacity: "0300000000000000", offSlots: "0400000000000000", offSize: "0800000000000000", offStride: "1000000000000000",
-		offCtl: "0010000000000000", offPeers: "8016000000000000", offSlotsAt: "8056000000000000", offTotal: "0060000000000000",
+		offCtl: "0010000000000000", offPeers: "8016000000000000", offSlotsAt: "805e000000000000", offTotal: "0060000000000000",
 		offStart: "0500000000000000", offID: "000102030405060708090a0b0c0d0e0f", offPid: "4d00000000000000",
 		offCreated: "6300000000000000", offTextLen: "0e00000000000000", offNameLen: "0500000000000000",
 		offMaxMessage: "0000000000000000", offArena: "0000000000000000",
@@ -219,7 +219,7 @@ func TestOtherByteOrderAndVersion(t *testing.T) {
 	b[offVersion] = 9
 	_, err = decodeHeader(b, int64(h.length))
 	require.ErrorIs(t, err, ErrMismatch)
-	require.ErrorContains(t, err, "layout version is 4 here, 9")
+	require.ErrorContains(t, err, "layout version is 5 here, 9")
 }
 
 // A header whose checksum fits but whose fields contradict each other is corrupt.

@@ -87,7 +87,9 @@ func (h *handle) rvCallEach(bit, i int) {
 			h.raisePoll(&h.send)
 		}
 	default:
-		h.ring1(i, ringSender)
+		if h.ring1(i, ringSender) {
+			h.woke(sending)
+		}
 	}
 }
 
@@ -284,11 +286,13 @@ func (h *handle) matchAwait(pos uint64, receiver int) error {
 			woken = s.dequeue(w) || woken
 			continue
 		}
+		s.sleeps()
 		select {
 		case <-w.ch:
 			woken = true
 		case <-timer.C:
 			late, woken = true, s.dequeue(w) || woken
 		}
+		s.goesOn()
 	}
 }

@@ -310,9 +310,9 @@ func TestRhythmWakes(t *testing.T) {
 			got := make(chan int64, 1)
 			parking(t, s.h, func() { got <- must[int64](t)(ch.Recv()) })
 			a := <-alarms
-			parks := s.parks.Load()
+			parks := s.count(countParks)
 			a.ring()
-			until(t, "parked again", func() bool { return s.parks.Load() > parks })
+			until(t, "parked again", func() bool { return s.count(countParks) > parks })
 			require.Equal(t, mostPoints-forOdd, pointsOf(s), "it was set in vain")
 			require.NoError(t, other.Send(7))
 			require.EqualValues(t, 7, <-got)

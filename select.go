@@ -783,9 +783,10 @@ func (s *selection) dequeue() {
 func (s *selection) park(ctx context.Context) error {
 	for i := range s.cases {
 		if c := &s.cases[i]; c.queued {
-			c.side().parks.Add(1)
+			c.side().sleeps()
 		}
 	}
+	defer s.goesOn()
 	var done <-chan struct{}
 	if ctx != nil {
 		done = ctx.Done()
@@ -804,6 +805,14 @@ func (s *selection) park(ctx context.Context) error {
 		return ctx.Err()
 	}
 	return nil
+}
+
+func (s *selection) goesOn() {
+	for i := range s.cases {
+		if c := &s.cases[i]; c.queued {
+			c.side().goesOn()
+		}
+	}
 }
 
 // offerPatience is how long an offer stands for one who waits for it, while another waits elsewhere: he may be stopped.

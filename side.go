@@ -45,7 +45,7 @@ type side struct {
 	want     atomic.Uint64         // blocks of the arena that a TrySend found no room for, see arena.go
 	spins    atomic.Int32
 	tries    atomic.Int32
-	parks    atomic.Uint64
+	tally    waitTally
 	rhythm   rhythm
 	single   int // touched by the single role under the race detector
 	_        [64]byte
@@ -273,6 +273,7 @@ func (s *side) letGo() {
 		s.dropRole()
 	}()
 	h.wakeAll() // Some may wait for our role only; and we may have swallowed a wake.
+	h.tellCounts()
 }
 
 // dropRole is called with peerMu held.

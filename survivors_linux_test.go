@@ -184,15 +184,15 @@ func (o *others) take(m message) {
 // arrive starts one of the others, and returns when it is parked or has gone through.
 func (o *others) arrive(who string) {
 	wait := func(s *side, w *worker, before uint64) {
-		until(o.t, who+" is parked", func() bool { return s.parks.Load() > before || len(w.first) > 0 })
+		until(o.t, who+" is parked", func() bool { return s.count(countParks) > before || len(w.first) > 0 })
 	}
 	switch who {
 	case "sender":
-		before := o.s.of().send.parks.Load()
+		before := o.s.of().send.count(countParks)
 		o.sending = o.startSending()
 		wait(&o.s.of().send, o.sending, before)
 	case "receiver":
-		before := o.r.of().recv.parks.Load()
+		before := o.r.of().recv.count(countParks)
 		o.receiving = o.startReceiving()
 		wait(&o.r.of().recv, o.receiving, before)
 	case "closer":

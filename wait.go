@@ -135,12 +135,14 @@ func (s *side) await(ctx context.Context, k waitKind, pos uint64) (woken bool, e
 		return false, nil
 	}
 	if h.opts.wait == Spin {
-		for range spinRounds {
+		for i := range int32(spinRounds) {
 			if h.ready(s.d, k, pos) {
+				s.spun(i, true)
 				return false, nil
 			}
 			pause()
 		}
+		s.spunOn(spinRounds)
 		h.checkHolders(s.d)
 		runtime.Gosched()
 		return false, nil
@@ -164,8 +166,12 @@ func (s *side) await(ctx context.Context, k waitKind, pos uint64) (woken bool, e
 		waiters.Put(w)
 		return woken, nil
 	}
-	s.parks.Add(1)
+	s.sleeps()
 	woken, err = s.sleep(ctx, w)
+	s.goesOn()
+	if s.d == receiving && err == nil {
+		h.noteBurst()
+	}
 	waiters.Put(w)
 	return woken, err
 }
@@ -200,6 +206,7 @@ func (s *side) sleep(ctx context.Context, w *waiter) (woken bool, err error) {
 	o.ended = sinceStart()
 	if o.rang && !woken {
 		_, o.came = s.look(spinsFor(s.rhythm.spin()), true, func() bool { return s.h.ready(s.d, w.kind, w.pos) })
+		s.spun(0, o.came) // Its time is counted as that of who is parked.
 		rang := o.ended
 		o.ended = sinceStart()
 		o.spun = o.ended - rang
@@ -221,9 +228,11 @@ func (s *side) spinUntil(ready func() bool) bool {
 	}
 	if i, ok := s.look(budget, false, ready); ok {
 		s.spins.Store(min(most, max(budget, 2*i)))
+		s.spun(i, true)
 		return true
 	}
 	s.spins.Store(budget / 2)
+	s.spun(budget, false)
 	return false
 }
 
@@ -439,9 +448,11 @@ func (h *handle) wakeAll() {
 				break
 			}
 			if i == h.idx {
-				h.wakeLocal(h.side(d), true)
-			} else {
-				h.ring1(i, ringAll)
+				if h.wakeLocal(h.side(d), true) {
+					h.woke(d)
+				}
+			} else if h.ring1(i, ringAll) {
+				h.woke(d)
 			}
 		}
 	}
@@ -455,9 +466,15 @@ func (h *handle) wakeAll() {
 
 // ringPeer wakes participant i, whose flag we took down. False: it is dead, or no goroutine of it waits, though
 // its descriptor may, which is readable then.
-func (h *handle) ringPeer(i int, d direction) bool {
+func (h *handle) ringPeer(i int, d direction) (woke bool) {
+	defer func() {
+		if woke {
+			h.woke(d)
+		}
+	}()
 	if i == h.idx {
-		return h.wakeLocal(h.side(d), false)
+		woke = h.wakeLocal(h.side(d), false)
+		return woke
 	}
 	if h.onlyPolls(i, d) {
 		if d == sending {
@@ -731,6 +748,7 @@ func (h *handle) anyQueued() bool {
 
 // lookAfter looks again on behalf of the parked goroutines. False: there are none.
 func (h *handle) lookAfter() (found bool) {
+	h.tellCounts()
 	h.watchPeers()
 	found = !h.send.noteClosed()
 	if h.anyWatching() {

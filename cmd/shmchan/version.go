@@ -13,7 +13,7 @@ import (
 
 // layoutVersion is the version of a channel's file that the library reads and
 // writes. A test compares it with a channel that the library makes.
-const layoutVersion = 4
+const layoutVersion = 5
 
 func newVersion() *cobra.Command {
 	return &cobra.Command{
