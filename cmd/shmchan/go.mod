@@ -3,7 +3,9 @@ module github.com/shmchan/shmchan/cmd/shmchan
 go 1.26.0
 
 require (
+	github.com/prometheus/client_golang v1.25.0
 	github.com/shmchan/shmchan v0.0.0
+	github.com/shmchan/shmchan/shmprom v0.0.0
 	github.com/spf13/cobra v1.10.2
 	github.com/stretchr/testify v1.12.1
 	golang.org/x/sys v0.49.0
@@ -11,9 +13,18 @@ require (
 )
 
 require (
+	github.com/beorn7/perks v1.0.1 // indirect
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
+	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
+	github.com/prometheus/client_model v0.6.3 // indirect
+	github.com/prometheus/common v0.72.0 // indirect
+	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
 )
 
 replace github.com/shmchan/shmchan => ../..
+
+replace github.com/shmchan/shmchan/shmprom => ../../shmprom

@@ -76,6 +76,6 @@ func newRoot() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&w.dir, "dir", "",
 		"the directory of the channels (default: $"+shmchan.EnvDir+", or else the system's memory file system)")
-	root.AddCommand(newList(w), newStat(w), newRemove(w), newVersion(), newDemo(w), newDemoSender(w), newDemoReceiver(w), newDoctor(w), newDoctorEcho())
+	root.AddCommand(newList(w), newStat(w), newRemove(w), newVersion(), newDemo(w), newDemoSender(w), newDemoReceiver(w), newDoctor(w), newDoctorEcho(), newExport(w))
 	return root
 }
