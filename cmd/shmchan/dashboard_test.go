@@ -1,0 +1,200 @@
+package main
+
+// The dashboard: each of its queries gets an answer from a real Prometheus that scrapes a real shmchan export.
+// Not shown: what Grafana draws of it.
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shmchan/shmchan"
+	"github.com/stretchr/testify/require"
+)
+
+const dashboardFile = "../../docs/grafana/shmchan.json"
+
+// dashboardQueries are the queries of all panels, and the variable's.
+func dashboardQueries(t *testing.T) (queries []string) {
+	t.Helper()
+	b, err := os.ReadFile(dashboardFile)
+	require.NoError(t, err)
+	var d struct {
+		Panels []struct {
+			ID      int
+			Title   string
+			GridPos struct{ X, Y, W, H int }
+			Targets []struct{ Expr string }
+		}
+	}
+	require.NoError(t, json.Unmarshal(b, &d))
+	ids, places := map[int]bool{}, map[[2]int]string{}
+	for _, p := range d.Panels {
+		require.False(t, ids[p.ID], "%s has the number of another panel", p.Title)
+		ids[p.ID] = true
+		require.NotEmpty(t, p.Targets, p.Title)
+		for x := range p.GridPos.W {
+			for y := range p.GridPos.H {
+				at := [2]int{p.GridPos.X + x, p.GridPos.Y + y}
+				require.Less(t, at[0], 24, p.Title)
+				require.Empty(t, places[at], "%s lies over it", p.Title)
+				places[at] = p.Title
+			}
+		}
+		for _, q := range p.Targets {
+			queries = append(queries, q.Expr)
+		}
+	}
+	return queries
+}
+
+// Whatever is exported is on the dashboard, and nothing else.
+func TestDashboardShowsAllMetrics(t *testing.T) {
+	dir := t.TempDir()
+	ch, err := shmchan.Open[int64]("orders", shmchan.WithDir(dir))
+	require.NoError(t, err)
+	defer func() { _ = ch.Detach() }()
+	_, at := startExport(t, dir)
+	_, text := get(t, at)
+	exported, shown := map[string]bool{}, map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (shmchan_\w+)`).FindAllStringSubmatch(text, -1) {
+		exported[m[1]] = true
+	}
+	for _, q := range dashboardQueries(t) {
+		for _, m := range regexp.MustCompile(`shmchan_\w+`).FindAllString(q, -1) {
+			shown[m] = true
+		}
+	}
+	require.Equal(t, slices.Sorted(maps.Keys(exported)), slices.Sorted(maps.Keys(shown)))
+}
+
+type answer struct {
+	Metric map[string]string
+	Value  [2]any
+}
+
+// ask asks Prometheus.
+func ask(t *testing.T, base, query string) []answer {
+	t.Helper()
+	resp, err := http.Get(base + "/api/v1/query?query=" + url.QueryEscape(query))
+	require.NoError(t, err)
+	defer func() { _ = resp.Body.Close() }()
+	var a struct {
+		Status, Error string
+		Data          struct{ Result []answer }
+	}
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&a))
+	require.Equal(t, "success", a.Status, "%s: %s", query, a.Error)
+	return a.Data.Result
+}
+
+func TestDashboardQueries(t *testing.T) {
+	program, err := exec.LookPath("prometheus")
+	if err != nil {
+		t.Skip("needs the program prometheus (Debian's package of that name)")
+	}
+	dir, data := t.TempDir(), t.TempDir()
+	ends := make([]*shmchan.Chan[int64], 2)
+	for i := range ends {
+		ends[i], err = shmchan.Open[int64]("orders", shmchan.WithDir(dir), shmchan.WithCapacity(4), shmchan.WithWait([]shmchan.Wait{shmchan.Park, shmchan.Adaptive}[i]))
+		require.NoError(t, err)
+	}
+	done := make(chan error, 2)
+	defer func() {
+		for range ends {
+			require.NoError(t, <-done)
+		}
+	}()
+	go func() {
+		for {
+			if err := ends[0].Send(1); err != nil {
+				done <- ends[0].Detach()
+				return
+			}
+		}
+	}()
+	go func() {
+		for range ends[1].All() {
+		}
+		done <- ends[1].Detach()
+	}()
+	defer func() { _ = ends[0].Close() }()
+
+	_, at := startExport(t, dir)
+	target, err := url.Parse(at)
+	require.NoError(t, err)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := l.Addr().String()
+	require.NoError(t, l.Close())
+	config := filepath.Join(data, "prometheus.yml")
+	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil,
+		"global: {scrape_interval: 500ms, scrape_timeout: 400ms}\nscrape_configs:\n- job_name: shmchan\n  static_configs: [{targets: [%q]}]\n", target.Host), 0o600))
+	log, err := os.Create(filepath.Join(data, "log"))
+	require.NoError(t, err)
+	defer log.Close()
+	p := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(data, "tsdb"), "--web.listen-address="+address)
+	p.Stdout, p.Stderr = log, log
+	require.NoError(t, p.Start())
+	ended := make(chan struct{})
+	go func() { _ = p.Wait(); close(ended) }()
+	defer func() { _ = p.Process.Kill(); <-ended }()
+	base := "http://" + address
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	next := func(why string) {
+		select {
+		case <-tick.C:
+		case <-ended:
+			b, _ := os.ReadFile(log.Name())
+			t.Fatalf("prometheus has ended: %s", b)
+		case <-t.Context().Done():
+			t.Fatal(why)
+		}
+	}
+	for ready := false; !ready; next("it is not ready") {
+		if resp, err := http.Get(base + "/-/ready"); err == nil {
+			ready = resp.StatusCode == http.StatusOK
+			_ = resp.Body.Close()
+		}
+	}
+	fill := strings.NewReplacer("$channel", ".*", "$__rate_interval", "5s")
+	for _, q := range dashboardQueries(t) {
+		q = fill.Replace(q)
+		require.NotContains(t, q, "$")
+		var all []answer
+		for all = ask(t, base, q); len(all) == 0; all = ask(t, base, q) {
+			next("no answer to " + q)
+		}
+		for _, a := range all {
+			t.Logf("%s = %v %v", q, a.Metric, a.Value[1])
+		}
+	}
+	value := func(q string) float64 {
+		all := ask(t, base, fill.Replace(q))
+		require.Len(t, all, 1, q)
+		v, err := strconv.ParseFloat(all[0].Value[1].(string), 64)
+		require.NoError(t, err)
+		return v
+	}
+	for value(`sum(rate(shmchan_received_total[5s]))`) == 0 || value(`sum(shmchan_parks_total)`) == 0 {
+		next("nothing moves")
+	}
+	saved := value(`sum(rate(shmchan_wakes_saved_total[5s])) / (sum(rate(shmchan_sent_total[5s])) + sum(rate(shmchan_received_total[5s])))`)
+	require.Positive(t, saved)
+	require.LessOrEqual(t, saved, 1.0)
+	require.InDelta(t, 4, value(`shmchan_high_water{channel="orders"}`), 0)
+	require.Equal(t, "orders", ask(t, base, "shmchan_capacity")[0].Metric["channel"])
+}
