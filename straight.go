@@ -27,16 +27,15 @@ import (
 // spot is where a side stands, and what it needs for the next slot.
 type spot struct {
 	_      [64]byte
-	off    uintptr       // of the next position's slot, from the first
-	word   uint64        // that slot's if it is for us: FREE for the sender, FULL for the receiver
-	step   uint64        // from that word to the one that we leave there
-	claim  uint64        // from that word to WRITING, or READING, by us
-	turns  uint64        // bits of word, all 0 where a turn is due
-	bound  uint64        // the other side is not at work below it
-	waited uint64        // the position at which it last had to wait
-	hold   uint32        // pauses, see holdFor
-	stream bool          // see clear
-	paid   atomic.Uint64 // waits that soon ended; only the call in the lane adds
+	off    uintptr // of the next position's slot, from the first
+	word   uint64  // that slot's if it is for us: FREE for the sender, FULL for the receiver
+	step   uint64  // from that word to the one that we leave there
+	claim  uint64  // from that word to WRITING, or READING, by us
+	turns  uint64  // bits of word, all 0 where a turn is due
+	bound  uint64  // the other side is not at work below it
+	waited uint64  // the position at which it last had to wait
+	hold   uint32  // pauses, see holdFor
+	stream bool    // see clear
 	_      [64]byte
 }
 
@@ -291,22 +290,21 @@ func (f *spot) clear(p, chunk uint64, other *atomic.Uint64, room uint64) bool {
 }
 
 // soon is the slot that a call in the lane waits for, if it is ready before long.
-func (h *handle) soon(f *spot) unsafe.Pointer {
-	n := min(maxHold, uint32(h.capacity/16)) // Full: there is time.
-	if f == &h.rx {
+func (r *ring) soon(f *spot) unsafe.Pointer {
+	n := min(maxHold, uint32(r.capacity/16)) // Full: there is time.
+	if f == &r.rx {
 		n = f.holdFor(n)
 	}
 	for range n {
 		pause()
 	}
-	slot := unsafe.Add(h.slots, f.off)
+	slot := unsafe.Add(r.slots, f.off)
 	for range soonLooks {
 		w := (*atomic.Uint64)(slot).Load()
 		if w == f.word {
-			h.paidSoon(f)
 			return slot
 		}
-		if d := dist(wordPos(w), f.pos()); f == &h.tx && d >= 0 || f == &h.rx && (d != 0 || wordState(w) > stWriting) {
+		if d := dist(wordPos(w), f.pos()); f == &r.tx && d >= 0 || f == &r.rx && (d != 0 || wordState(w) > stWriting) {
 			break // Another was quicker, or has it in hand.
 		}
 	}

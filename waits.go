@@ -29,7 +29,7 @@ type Waits struct {
 	// within some microseconds, before the call spun, takes no time here.
 	Blocked   time.Duration
 	Parks     uint64 // calls that went to sleep; a Select counts in each of its cases
-	SpinsPaid uint64 // waits that ended while the call looked actively, so that it did not park
+	SpinsPaid uint64 // waits that ended while the call looked actively, so that it did not park; not those of the first microsecond or so
 	SpinsVain uint64 // spins that were given up: the call parked, or where it never does began anew
 	Wakes     uint64 // wakes that were sent to participants who wait in this direction; a system call each, but to who wakes himself
 	// Saved is how many wakes were not sent, of those that would have been if every value sent woke a receiver and every value
@@ -75,13 +75,10 @@ type waitTally struct {
 	since  time.Duration      // until when their time is in n, since processStart
 }
 
-// count returns what the side has counted. The calls in the lane that did not even spin for long count in spot.paid.
+// count returns what the side has counted.
 func (s *side) count(kind int) uint64 {
 	n := s.tally.n[kind].Load()
-	switch kind {
-	case countPaid:
-		n += s.h.place(s.d).paid.Load()
-	case countBlocked:
+	if kind == countBlocked {
 		rounds, most := s.tally.rounds.Load(), uint64(maxSpins())
 		n += rounds/most*uint64(spinTime) + rounds%most*uint64(spinTime)/most
 	}
@@ -171,14 +168,6 @@ func (s *side) add(c *atomic.Uint64, n uint64) uint64 {
 	n += c.Load()
 	storeRelease(c, n)
 	return n
-}
-
-// paidSoon counts a call in the lane that waited for some microseconds only.
-func (h *handle) paidSoon(f *spot) {
-	n := f.paid.Load() + 1
-	if storeRelease(&f.paid, n); n%tellAfter == 0 {
-		h.tellCounts()
-	}
 }
 
 // woke counts a wake that was sent to who waits in direction d.

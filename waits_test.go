@@ -125,22 +125,22 @@ func TestCountsOfTheDeadStay(t *testing.T) {
 	}
 }
 
-// Calls in the lane that wait for microseconds only are told 64 at a time, and the rest by Detach and by Stats.
-func TestSpinsInTheLane(t *testing.T) {
+// Spins that paid are told 64 at a time, and the rest by Detach and by Stats.
+func TestSpinsAreTold(t *testing.T) {
 	ch := openTest[int64](t, WithCapacity(64), WithSingleSender(), WithSingleReceiver())
 	h := ch.Sender.h
 	seen := func() uint64 { return outside(t, h).Recv.SpinsPaid }
 	for range tellAfter - 1 {
-		h.paidSoon(&h.rx)
+		h.recv.spun(0, true)
 	}
 	require.Zero(t, seen())
-	h.paidSoon(&h.rx)
+	h.recv.spun(0, true)
 	require.Equal(t, uint64(tellAfter), seen())
-	h.paidSoon(&h.rx)
+	h.recv.spun(0, true)
 	require.Equal(t, uint64(tellAfter), seen())
 	require.Equal(t, uint64(tellAfter+1), ch.Stats().OwnRecv.SpinsPaid)
 	require.Equal(t, uint64(tellAfter+1), seen())
-	h.paidSoon(&h.rx)
+	h.recv.spun(0, true)
 	other := openOutside(t, h)
 	require.NoError(t, ch.Detach())
 	require.Equal(t, uint64(tellAfter+2), other().Recv.SpinsPaid)
