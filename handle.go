@@ -780,7 +780,7 @@ func (h *handle) closeNow() error {
 
 // Stats is a look at a channel. The counts are of the whole channel since it was
 // made, but for those that say otherwise; they are not one snapshot while others work on it. None goes back, but for what says how it is now,
-// and Saved, by a wake that was no value's own.
+// Saved, by a wake that was no value's own, and Sent and Received, by the sends that are being given up at that moment.
 //
 // It costs some hundred nanoseconds, and a step for each value in the channel, as Len does.
 type Stats struct {
