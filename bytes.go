@@ -909,6 +909,9 @@ func (h *header) compareBytes(name string, o *options) error {
 
 // fit refuses what is an option of channels of bytes for others.
 func (o *options) fit(l *layout) {
+	if l = o.fitRaw(l); l == nil {
+		return
+	}
 	if !l.bytes && (o.maxMessage != 0 || o.arena != 0) && o.invalid == "" {
 		o.refuse("WithMaxMessage and WithArena are for channels of bytes; leave them out, or use OpenBytes")
 	}

@@ -77,10 +77,12 @@ type handle struct {
 	onPark func() // for tests: called before a call's flag goes up
 }
 
-// openHandle makes or attaches to a channel of the type described by l.
+// openHandle makes or attaches to a channel of the type described by l, which is nil for that of the channel (raw.go).
 func openHandle(name string, l *layout, roles uint64, opts []Option) (*handle, error) {
 	o := newOptions(opts)
-	o.fit(l)
+	if o.fit(l); l == nil {
+		l = o.layout
+	}
 	path, err := pathOf(name, &o)
 	if err != nil {
 		return nil, err
@@ -145,6 +147,11 @@ func (h *handle) open(l *layout, roles uint64) (again bool, err error) {
 	}
 	if o.create {
 		return false, h.fail("make it", &fs.PathError{Op: "create", Path: h.path, Err: fs.ErrExist})
+	}
+	if o.raw {
+		if l, err = h.layoutFor(l); err != nil {
+			return false, err
+		}
 	}
 	if err := h.info.compare(h.name, o, l); err != nil {
 		return false, err

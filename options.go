@@ -51,7 +51,9 @@ type options struct {
 	hugePages  bool
 	prefault   bool
 	locked     bool
-	start      uint64 // the first position, for tests of wraparound
+	layout     *layout // of WithLayout, see raw.go
+	raw        bool    // the handle has no type of its own
+	start      uint64  // the first position, for tests of wraparound
 	invalid    string
 }
 
