@@ -77,5 +77,6 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().StringVar(&w.dir, "dir", "",
 		"the directory of the channels (default: $"+shmchan.EnvDir+", or else the system's memory file system)")
 	root.AddCommand(newList(w), newStat(w), newRemove(w), newVersion(), newDemo(w), newDemoSender(w), newDemoReceiver(w), newDoctor(w), newDoctorEcho(), newExport(w))
+	root.AddCommand(newTail(w), newRecv(w), newSend(w), newSchema(w))
 	return root
 }

@@ -1,0 +1,85 @@
+package main
+
+// shmchan recv: takes values out of a channel, as lines of text.
+//
+// Invariant: a value counts as received once its line was handed to standard output, and not before. What could not be written stays.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/shmchan/shmchan"
+	"github.com/spf13/cobra"
+)
+
+func newRecv(w *where) *cobra.Command {
+	var f form
+	var count uint64
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "recv NAME",
+		Short: "Take values out of a channel, as lines",
+		Long: "Takes values out of a channel and writes them to standard output as JSON lines or CSV, until it is\n" +
+			"closed and drained. A value counts as received once its line was written: if that fails, it stays.\n" +
+			"With --count it fails if the channel closes before so many came.",
+		Example: "  shmchan recv --count 1 ticks\n  shmchan recv --format csv --timeout 5s ticks",
+		Args:    exactlyOneName,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			if timeout < 0 {
+				return fmt.Errorf("--timeout %v: a time is 0 or more", timeout)
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			return receive(ctx, cmd.OutOrStdout(), w, args[0], &f, count, timeout)
+		},
+	}
+	f.flags(cmd)
+	cmd.Flags().Uint64Var(&count, "count", 0, "take so many values; 0: all until the channel is closed")
+	cmd.Flags().DurationVar(&timeout, "timeout", 0, "fail if a value does not come in this time, as 500ms or 5s; 0: wait")
+	return cmd
+}
+
+func receive(ctx context.Context, out io.Writer, w *where, name string, f *form, count uint64, timeout time.Duration) error {
+	ch, err := shmchan.OpenRawReceiver(name, w.options()...)
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = ch.Detach() }()
+	if err := f.fits(name, ch.Layout()); err != nil {
+		return fail(err)
+	}
+	text, err := newWriter(out, f, ch.Layout())
+	if err != nil {
+		return fail(fmt.Errorf("shmchan: cannot write: %w", err))
+	}
+	for n := uint64(0); count == 0 || n < count; n++ {
+		one, cancel := ctx, context.CancelFunc(func() {})
+		if timeout > 0 {
+			one, cancel = context.WithTimeout(ctx, timeout)
+		}
+		err := ch.RecvFunc(one, text.write)
+		cancel()
+		switch {
+		case err == nil:
+		case errors.Is(err, shmchan.ErrClosed) && count == 0, ctx.Err() != nil && count == 0:
+			return nil
+		case errors.Is(err, shmchan.ErrClosed), ctx.Err() != nil:
+			return fail(fmt.Errorf("shmchan: channel %q: received %d values of %d: %w", name, n, count, err))
+		case errors.Is(err, context.DeadlineExceeded):
+			return fail(fmt.Errorf("shmchan: channel %q: no value came in %v, after %d; wait longer with --timeout", name, timeout, n))
+		case errors.Is(err, shmchan.ErrCorrupt):
+			return fail(fmt.Errorf("%w (after %d values)", err, n))
+		default:
+			return fail(fmt.Errorf("shmchan: channel %q: after %d values: %w; the value stays in the channel", name, n, err))
+		}
+	}
+	return nil
+}
