@@ -50,9 +50,9 @@ func rawOf(i int) rawValue {
 	return v
 }
 
-func openRawSender(t testing.TB, dir, name string, opts ...Option) *RawSender {
+func openRawSender(t testing.TB, dir string, opts ...Option) *RawSender {
 	t.Helper()
-	s, err := OpenRawSender(name, append([]Option{WithDir(dir)}, opts...)...)
+	s, err := OpenRawSender("test", append([]Option{WithDir(dir)}, opts...)...)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Detach() })
 	return s
@@ -122,7 +122,7 @@ func TestRawBesideTyped(t *testing.T) {
 		t.Cleanup(func() { _ = maker.Detach() })
 
 		require.NoError(t, maker.Sender.Detach())
-		s := openRawSender(t, dir, "test", handle...)
+		s := openRawSender(t, dir, handle...)
 		require.Equal(t, capacity, s.Cap())
 		require.Equal(t, "shmchan.rawValue", s.Type())
 		require.Equal(t, int(unsafe.Sizeof(rawValue{})), s.Layout().Size())
@@ -178,7 +178,7 @@ func TestRawBesideBytes(t *testing.T) {
 			length := func(i int) int { return i * 7919 % (most + 1) }
 
 			require.NoError(t, maker.BytesSender.Detach())
-			s := openRawSender(t, dir, "test", handle...)
+			s := openRawSender(t, dir, handle...)
 			require.Equal(t, most, s.MaxMessage())
 			require.True(t, s.Layout().Bytes())
 			require.ErrorIs(t, s.Send(make([]byte, most+1)), ErrTooLarge)
@@ -220,7 +220,7 @@ func TestRawBesideBytes(t *testing.T) {
 // A value that no typed handle could have sent takes no place.
 func TestRawRefusesWhatIsNoValue(t *testing.T) {
 	ch := openTest[rawValue](t, WithCapacity(2))
-	s := openRawSender(t, ch.Sender.h.opts.dir, "test")
+	s := openRawSender(t, ch.Sender.h.opts.dir)
 	good := rawOf(1)
 	for _, send := range rawSends {
 		for _, v := range [][]byte{nil, rawBytes(&good)[1:], append(rawBytes(&good), 0)} {
@@ -330,7 +330,7 @@ func TestRawHasItsRoles(t *testing.T) {
 	require.NoError(t, r.Detach())
 
 	require.NoError(t, ch.Sender.Detach())
-	s := openRawSender(t, ch.Sender.h.opts.dir, "test")
+	s := openRawSender(t, ch.Sender.h.opts.dir)
 	_, err = OpenSender[rawValue]("test", dir)
 	require.ErrorIs(t, err, ErrBusy)
 	require.NoError(t, s.Close())
@@ -487,7 +487,7 @@ func TestRawNoAllocations(t *testing.T) {
 	for kind, opts := range forms {
 		ch := openTest[rawValue](t, append(opts, WithCapacity(8))...)
 		require.NoError(t, ch.Detach())
-		s, r := openRawSender(t, ch.Sender.h.opts.dir, "test"), openRawReceiver(t, ch.Sender.h.opts.dir, "test")
+		s, r := openRawSender(t, ch.Sender.h.opts.dir), openRawReceiver(t, ch.Sender.h.opts.dir, "test")
 		one := rawOf(1)
 		v, buf := rawBytes(&one), make([]byte, 0, 200)
 		n := testing.AllocsPerRun(100, func() {

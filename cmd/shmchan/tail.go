@@ -45,7 +45,7 @@ func tail(ctx context.Context, out, notes io.Writer, w *where, name string, f *f
 	if err != nil {
 		return fail(err)
 	}
-	defer ch.Close()
+	defer func() { _ = ch.Close() }()
 	if err := f.fits(name, ch.Layout()); err != nil {
 		return fail(err)
 	}
