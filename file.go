@@ -351,32 +351,7 @@ func sweep(dir string) (looked int) {
 	}
 }
 
-func sweepOne(path, name string) {
-	st, err := os.Lstat(path)
-	if err != nil {
-		return
-	}
-	switch {
-	case st.Mode().IsRegular() && (strings.HasPrefix(name, tmpPrefix) || strings.HasPrefix(name, flockPrefix)):
-		f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
-		if err != nil {
-			return
-		}
-		defer f.Close()
-		if ok, err := flockFile(f); err == nil && ok && sameFile(f, path) {
-			_ = os.Remove(path)
-		}
-	case st.Mode()&fs.ModeNamedPipe != 0 && (strings.HasPrefix(name, tmpPrefix) || strings.HasPrefix(name, bellPrefix)):
-		// A doorbell gets its name with its listener at the other end, and never
-		// again once that is gone.
-		fd, err := openBell(path)
-		if errors.Is(err, unix.ENXIO) {
-			_ = os.Remove(path)
-		} else if err == nil {
-			_ = unix.Close(fd)
-		}
-	}
-}
+func sweepOne(path, name string) { leftBeside(path, name, true) }
 
 // bellPath names the doorbell of a participant: an index is used again, but not with its generation.
 func (h *handle) bellPath(i int, gen uint64) string {

@@ -59,7 +59,8 @@ func (l *flockLocks) held(i int) (bool, error) {
 		return true, err
 	}
 	defer f.Close()
-	ok, err := flockFile(f)
+	// Shared, so that those who only look are in nobody's way but, for that instant, of one who wants the lock itself.
+	ok, err := flockAs(f, unix.LOCK_SH)
 	return !ok, err
 }
 
@@ -81,8 +82,11 @@ func (l *flockLocks) close() error {
 }
 
 // flockFile takes the whole-file lock of f if nobody has it.
-func flockFile(f *os.File) (bool, error) {
-	err := eintr(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
+func flockFile(f *os.File) (bool, error) { return flockAs(f, unix.LOCK_EX) }
+
+// flockAs takes it shared or exclusively.
+func flockAs(f *os.File, how int) (bool, error) {
+	err := eintr(func() error { return unix.Flock(int(f.Fd()), how|unix.LOCK_NB) })
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return false, nil
 	}

@@ -43,6 +43,10 @@ type Peer struct {
 	Alive    bool // false: dead, and not cleared away yet by anybody who goes on
 	Waiting  bool
 	Since    time.Time
+
+	WaitsToSend, WaitsToReceive bool // which of the two Waiting is
+	Here                        bool // PID is a number of this process's pid namespace
+	Reserved                    bool // no handle yet: a set of files of an unnamed channel that nobody has used
 }
 
 // Inspect looks at the channel of that name, without attaching to it. Only WithDir
@@ -53,20 +57,11 @@ func Inspect(name string, opts ...Option) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	f, hd, err := openExisting(name, path, os.O_RDONLY)
+	h, err := lookInto(name, path, &o, os.O_RDONLY)
 	if err != nil {
 		return Info{}, err
 	}
-	defer f.Close()
-	mem, err := mapToRead(f, hd.length)
-	if err != nil {
-		return Info{}, advise(name, "map it", err)
-	}
-	defer func() { _ = unmap(mem) }()
-	o.faultGuard = true
-	h := &handle{name: name, path: path, opts: o, info: hd, file: f, mem: mem}
-	h.adopt()
-	defer func() { _ = h.locks.close() }()
+	defer h.lookedInto()
 	var info Info
 	if h.caught(func() { info, err = h.inspect() }) {
 		return Info{}, brokenError(name)
@@ -97,10 +92,13 @@ func (h *handle) inspect() (Info, error) {
 		if err != nil {
 			return info, advise(h.name, "look who is alive", err)
 		}
-		waits := (h.ctl.senders[i/64].Load()|h.ctl.receivers[i/64].Load())&(1<<(i%64)) != 0
+		bit := uint64(1) << (i % 64)
+		toSend, toReceive := h.ctl.senders[i/64].Load()&bit != 0, h.ctl.receivers[i/64].Load()&bit != 0
 		p := Peer{
 			PID: int(e.pid.Load()), Sends: s&peerSends != 0, Receives: s&peerReceives != 0,
-			Alive: alive, Waiting: waits && alive, Since: time.Unix(0, int64(e.attached.Load())),
+			Alive: alive, Waiting: (toSend || toReceive) && alive, Since: time.Unix(0, int64(e.attached.Load())),
+			WaitsToSend: toSend && alive, WaitsToReceive: toReceive && alive,
+			Here: e.space.Load() != 0 && e.space.Load() == pidSpace(), Reserved: s&peerSeat != 0,
 		}
 		info.Peers = append(info.Peers, p)
 		if alive && p.Sends {
