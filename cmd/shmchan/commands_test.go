@@ -46,7 +46,7 @@ func TestListShowsAllChannels(t *testing.T) {
 
 	status, stdout, stderr := shmchanRun("ls", "--dir", dir)
 	require.Equal(t, 0, status, stderr)
-	require.Equal(t, []string{"NAME", "TYPE", "CAP", "LEN", "SENDERS", "RECEIVERS", "STATE", "SIZE", "MODE"}, fields(t, stdout, "NAME"))
+	require.Equal(t, []string{"NAME", "TYPE", "CAP", "LEN", "SENDERS", "RECEIVERS", "STATE", "SIZE", "MODE", "SENT/S", "RECEIVED/S"}, fields(t, stdout, "NAME"))
 	require.Equal(t, []string{"trades", "main.trade", "10", "3", "1", "1", "open"}, fields(t, stdout, "trades")[:7])
 	require.Equal(t, "-rw-------", fields(t, stdout, "trades")[9])
 	require.Equal(t, []string{"done", "main.trade", "10", "3", "1", "1", "closed"}, fields(t, stdout, "done")[:7])
@@ -59,8 +59,9 @@ func TestListShowsAllChannels(t *testing.T) {
 	require.NotContains(t, stdout, "other")
 
 	t.Setenv(shmchan.EnvDir, dir)
-	_, again, _ := shmchanRun("ls")
-	require.Equal(t, stdout, again)
+	_, again, _ := shmchanRun("ls", "--over", "0")
+	require.Equal(t, []string{"-", "-"}, fields(t, again, "trades")[10:], "one look has no rates")
+	require.Equal(t, fields(t, stdout, "trades")[:10], fields(t, again, "trades")[:10])
 }
 
 func TestListOfNothing(t *testing.T) {

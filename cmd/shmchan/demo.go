@@ -68,7 +68,8 @@ The trades come from a CSV file, over and over until each sender has sent its
 number. The file that comes with the program is synthetic: 2000 trades of invented
 shares, a random walk from a fixed seed, made by internal/gentrades.
 Your own is read with --input. %s`, senders, receivers, columnsHelp),
-		Args: cobra.NoArgs,
+		Example: "  shmchan demo\n  shmchan demo --values 100000 --capacity 0",
+		Args:    cobra.NoArgs,
 		PreRunE: func(*cobra.Command, []string) error {
 			if o.values < 1 || o.values > maxValues {
 				return fmt.Errorf("--values %d: use a number from 1 to %d", o.values, maxValues)

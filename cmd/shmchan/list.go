@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 	"unicode"
 
 	"github.com/shmchan/shmchan"
@@ -20,39 +21,58 @@ import (
 )
 
 func newList(w *where) *cobra.Command {
-	return &cobra.Command{
+	var over time.Duration
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
 		Short:   "List the channels",
+		Long: `Lists the channels: type, capacity, length, live senders and receivers, state, size and mode of the file, and
+values sent and received a second, from two looks. --json has all that stat shows of each.`,
+		Example: "  shmchan ls\n  shmchan ls --over 1s --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return list(cmd.OutOrStdout(), cmd.ErrOrStderr(), w)
+			return list(cmd.OutOrStdout(), cmd.ErrOrStderr(), w, over, asJSON)
 		},
 	}
+	overFlag(cmd, &over)
+	jsonFlag(cmd, &asJSON)
+	return cmd
 }
 
-func list(out, notes io.Writer, w *where) error {
-	names, err := shmchan.List(w.options()...)
-	if err != nil {
-		return fail(fmt.Errorf("shmchan: cannot list the channels: %w; check --dir and $%s", err, shmchan.EnvDir))
+// overFlag says how far apart the two looks are that rates come from.
+func overFlag(cmd *cobra.Command, over *time.Duration) {
+	cmd.Flags().DurationVar(over, "over", 200*time.Millisecond, "how long to look for the rates; 0: look once, without rates")
+}
+
+func list(out, notes io.Writer, w *where, over time.Duration, asJSON bool) error {
+	views, err := lookAll(w)
+	if err == nil && over > 0 && len(views) > 0 {
+		before := views
+		time.Sleep(over)
+		if views, err = lookAll(w); err == nil {
+			sinceAll(views, before)
+		}
 	}
-	if len(names) == 0 {
+	if err != nil {
+		return fail(err)
+	}
+	if asJSON {
+		return writeJSON(out, views, true)
+	}
+	if len(views) == 0 {
 		fmt.Fprintln(notes, "no channels")
 		return nil
 	}
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NAME\tTYPE\tCAP\tLEN\tSENDERS\tRECEIVERS\tSTATE\tSIZE\tMODE")
-	for _, name := range names {
-		info, err := shmchan.Inspect(name, w.options()...)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // Removed since it was listed.
-		}
-		if err != nil {
-			fmt.Fprintf(t, "%s\t-\t-\t-\t-\t-\t%s\t-\t-  %s\n", plain(name), stateOf(info, err), plain(err.Error()))
+	fmt.Fprintln(t, "NAME\tTYPE\tCAP\tLEN\tSENDERS\tRECEIVERS\tSTATE\tSIZE\tMODE\tSENT/S\tRECEIVED/S")
+	for _, v := range views {
+		if v.Error != "" {
+			fmt.Fprintf(t, "%s\t-\t-\t-\t-\t-\t%s\t-\t-  %s\n", plain(v.Name), v.State, plain(v.Error))
 			continue
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%v\n", plain(name), typeOf(info), info.Cap, info.Len,
-			info.Senders, info.Receivers, stateOf(info, nil), byteCount(info.Bytes), info.Mode)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%v\t%s\t%s\n", plain(v.Name), typeOf(v.info), v.Capacity, v.Length,
+			v.Senders, v.Receivers, v.State, byteCount(v.FileBytes), v.Mode, v.Rates.sent(), v.Rates.received())
 	}
 	return t.Flush()
 }

@@ -70,7 +70,10 @@ func newRoot() *cobra.Command {
 		Use:   "shmchan",
 		Short: "Go channels across processes over shared memory",
 		Long: "Shows and removes channels that programs have made with the package\n" +
-			"github.com/shmchan/shmchan, and demonstrates them with real processes.",
+			"github.com/shmchan/shmchan, and demonstrates them with real processes.\n\n" +
+			"The exit status is 0, 1 for what failed, 2 for wrong usage. Results go to standard\n" +
+			"output, with --json as JSON; an error is a line on standard error.",
+		Example:       "  shmchan ls\n  shmchan stat trades --watch\n  shmchan top",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -78,5 +81,6 @@ func newRoot() *cobra.Command {
 		"the directory of the channels (default: $"+shmchan.EnvDir+", or else the system's memory file system)")
 	root.AddCommand(newList(w), newStat(w), newRemove(w), newVersion(), newDemo(w), newDemoSender(w), newDemoReceiver(w), newDoctor(w), newDoctorEcho(), newExport(w))
 	root.AddCommand(newTail(w), newRecv(w), newSend(w), newSchema(w))
+	root.AddCommand(newTop(w), newCollect(w), newBenchCommand(w), newBenchPeer())
 	return root
 }

@@ -12,7 +12,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") { // A command, and no flag of a test.
+	if dir := os.Getenv(holderEnv); dir != "" {
+		os.Exit(hold(dir))
+	}
+	if os.Getenv(programEnv) != "" || len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") { // A command, and no flag of a test.
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
@@ -42,6 +45,11 @@ func TestWrongUsageExitsWith2(t *testing.T) {
 		{"demo", "--values", "10000001"},
 		{"demo", "--values", "many"},
 		{"demo", "--capacity", "-1"},
+		{"stat", "a", "--every", "1ms"},
+		{"top", "--sort", "?"},
+		{"top", "more"},
+		{"gc", "more"},
+		{"bench", "--time", "0s"},
 	} {
 		status, stdout, stderr := shmchanRun(args...)
 		require.Equal(t, 2, status, "%v: %s", args, stderr)

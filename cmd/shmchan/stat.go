@@ -5,6 +5,7 @@ package main
 // Invariant: nothing here attaches to the channel or changes it.
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -16,18 +17,74 @@ import (
 )
 
 func newStat(w *where) *cobra.Command {
-	return &cobra.Command{
+	var over, every time.Duration
+	var asJSON, watch bool
+	cmd := &cobra.Command{
 		Use:   "stat NAME",
 		Short: "Show a channel, who holds it, and what its values look like",
-		Args:  exactlyOneName,
+		Long: `Shows all that can be known of a channel from outside: what it is, how full, what it has counted, values a
+second from two looks, who is attached and what these processes are, and the layout of its values.
+
+With --watch it looks again and again until it is interrupted, or the channel is gone: on a terminal in place, else a line for
+each look, which --json makes an object.`,
+		Example:           "  shmchan stat trades\n  shmchan stat trades --watch --every 2s\n  shmchan stat trades --watch --json | jq .rates",
+		Args:              exactlyOneName,
+		ValidArgsFunction: completeChannels(w, 1),
+		PreRunE:           func(*cobra.Command, []string) error { return checkEvery(every) },
 		RunE: func(cmd *cobra.Command, args []string) error {
-			info, err := shmchan.Inspect(args[0], w.options()...)
+			out := cmd.OutOrStdout()
+			if watch {
+				return watchOne(cmd.Context(), out, args[0], w, every, asJSON)
+			}
+			v, err := look(args[0], w)
+			if before := v; err == nil && over > 0 {
+				time.Sleep(over)
+				if v, err = look(args[0], w); err == nil {
+					v.since(before)
+				}
+			}
 			if err != nil {
 				return fail(err)
 			}
-			return show(cmd.OutOrStdout(), info)
+			if asJSON {
+				return writeJSON(out, v, true)
+			}
+			return show(out, v)
 		},
 	}
+	overFlag(cmd, &over)
+	jsonFlag(cmd, &asJSON)
+	cmd.Flags().BoolVar(&watch, "watch", false, "look again and again")
+	cmd.Flags().DurationVar(&every, "every", time.Second, "with --watch: how often")
+	return cmd
+}
+
+// watchOne is stat --watch.
+func watchOne(ctx context.Context, out io.Writer, name string, w *where, every time.Duration, asJSON bool) error {
+	terminal := screen(out)
+	var before *view
+	return again(ctx, every, func() error {
+		v, err := look(name, w)
+		if err != nil {
+			return fail(err)
+		}
+		v.since(before)
+		before = v
+		switch {
+		case asJSON:
+			return writeJSON(out, v, false)
+		case terminal != nil:
+			var text strings.Builder
+			if err := show(&text, v); err != nil {
+				return err
+			}
+			redraw(terminal, text.String())
+			return nil
+		}
+		_, err = fmt.Fprintf(out, "%s  %s  length %d of %d  sent %d  received %d  sent/s %s  received/s %s  senders %d  receivers %d  waiting %d  dead %d\n",
+			v.At.Format("15:04:05.000"), v.State, v.Length, v.Capacity, v.info.Sent, v.info.Received, v.Rates.sent(), v.Rates.received(), v.Senders, v.Receivers, v.Waiting, v.Dead)
+		return err
+	})
 }
 
 func exactlyOneName(_ *cobra.Command, args []string) error {
@@ -37,7 +94,8 @@ func exactlyOneName(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-func show(out io.Writer, info shmchan.Info) error {
+func show(out io.Writer, v *view) error {
+	info := v.info
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, f := range [][2]any{
 		{"name", plain(info.Name)},
@@ -45,6 +103,7 @@ func show(out io.Writer, info shmchan.Info) error {
 		{"state", stateOf(info, nil)},
 		{"made", fmt.Sprintf("%s by pid %d", moment(info.Created), info.PID)},
 		{"file", fmt.Sprintf("%s (%d bytes), mode %v", byteCount(info.Bytes), info.Bytes, info.Mode)},
+		{"memory", byteCount(v.MemoryBytes) + " that the file takes"},
 		{"type", fmt.Sprintf("%s, %s", typeOf(info), sizeOf(info))},
 		{"capacity", capacityOf(info)},
 		{"senders", roleOf(info.Senders, info.SingleSender)},
@@ -54,17 +113,18 @@ func show(out io.Writer, info shmchan.Info) error {
 		{"arena", arenaOf(info)},
 		{"waiting", info.Waiting},
 		{"in channel", info.Len},
-		{"sent", info.Sent},
-		{"received", info.Received},
-		{"redelivered", fmt.Sprintf("%d (given back, or left by a receiver that died)", info.Redelivered)},
-		{"abandoned", fmt.Sprintf("%d (places given up, or left by a sender that died)", info.Abandoned)},
-		{"recovered", fmt.Sprintf("%d (handles that died and were cleared away)", info.Recovered)},
 	} {
 		fmt.Fprintf(t, "%v\t%v\n", f[0], f[1])
 	}
-	fmt.Fprintf(t, "\nPID\tROLES\tALIVE\tWAITING\tSINCE\n")
-	for _, p := range info.Peers {
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\n", p.PID, rolesOf(p), yesNo(p.Alive), yesNo(p.Waiting), moment(p.Since))
+	for _, c := range counters {
+		fmt.Fprintf(t, "%s\t%s\n", c.label, strings.TrimSpace(fmt.Sprint(v.Counters[c.key], " ", c.note)))
+	}
+	if r := v.Rates; r != nil {
+		fmt.Fprintf(t, "sent/s\t%s\nreceived/s\t%s (over %.1f s)\n", r.sent(), r.received(), r.Over)
+	}
+	fmt.Fprintf(t, "\nPID\tROLES\tALIVE\tBLOCKED\tSINCE\tCOMMAND\n")
+	for i, p := range info.Peers {
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\n", p.PID, rolesOf(p), yesNo(p.Alive), v.Peers[i].Blocked, moment(p.Since), commandShown(v.Peers[i]))
 	}
 	if len(info.Peers) == 0 {
 		fmt.Fprintln(t, "nobody holds it")
@@ -107,6 +167,16 @@ func rolesOf(p shmchan.Peer) string {
 		return "receives"
 	}
 	return "none"
+}
+
+func commandShown(p peerView) string {
+	switch {
+	case !p.Alive:
+		return "(died; whoever goes on with the channel clears it away)"
+	case p.Command == "":
+		return "(not known here)"
+	}
+	return plain(p.Command)
 }
 
 func yesNo(b bool) string {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -16,19 +17,34 @@ import (
 const layoutVersion = 5
 
 func newVersion() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Show the version of this program and of the layout it reads",
-		Args:  cobra.NoArgs,
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "version",
+		Short:   "Show the version of this program and of the layout it reads",
+		Example: "  shmchan version\n  shmchan version --json",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			info, ok := debug.ReadBuildInfo()
 			if !ok {
 				info = &debug.BuildInfo{}
 			}
-			showVersion(cmd.OutOrStdout(), info)
-			return nil
+			if !asJSON {
+				showVersion(cmd.OutOrStdout(), info)
+				return nil
+			}
+			var text strings.Builder
+			showVersion(&text, info)
+			all := map[string]string{}
+			for line := range strings.Lines(text.String()) {
+				if f := strings.Fields(line); len(f) > 1 {
+					all[f[0]] = strings.Join(f[1:], " ")
+				}
+			}
+			return writeJSON(cmd.OutOrStdout(), all, true)
 		},
 	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
 }
 
 func showVersion(out io.Writer, info *debug.BuildInfo) {
