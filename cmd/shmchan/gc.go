@@ -6,6 +6,7 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/shmchan/shmchan"
@@ -23,6 +24,10 @@ type leftover struct {
 	Why    string `json:"why"`
 	Error  string `json:"error,omitempty"`
 }
+
+// asFlags says it in flags where the library says it in fields of its Collection.
+var asFlags = strings.NewReplacer("to be taken with Detached and Values", "--detached --values take it",
+	"to be taken with Values", "--values takes it", "to be taken with Detached", "--detached takes it")
 
 func newCollect(w *where) *cobra.Command {
 	var c shmchan.Collection
@@ -48,7 +53,7 @@ dead in it, waits for whoever comes next: --detached takes those too.`,
 			var errs []error
 			found := []leftover{}
 			for _, l := range all {
-				f := leftover{l.Name, l.Path, l.Bytes, l.Values, l.Held, l.Goes, l.Why, ""}
+				f := leftover{l.Name, l.Path, l.Bytes, l.Values, l.Held, l.Goes, asFlags.Replace(l.Why), ""}
 				if l.Err != nil {
 					f.Error = l.Err.Error()
 					errs = append(errs, l.Err)

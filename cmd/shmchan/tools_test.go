@@ -262,8 +262,7 @@ func TestStatOnlyReads(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir, "trades")
 	log := filepath.Join(t.TempDir(), "log")
-	cmd := command(t)
-	cmd = exec.Command(strace, "-f", "-yy", "-o", log, "-e", "trace=openat,mmap,mprotect,fcntl,flock,write,pwrite64,ftruncate,unlinkat", os.Args[0], "stat", "--dir", dir, "trades", "--over", "10ms")
+	cmd := exec.Command(strace, "-f", "-yy", "-o", log, "-e", "trace=openat,mmap,mprotect,fcntl,flock,write,pwrite64,ftruncate,unlinkat", os.Args[0], "stat", "--dir", dir, "trades", "--over", "10ms")
 	cmd.Env = append(os.Environ(), programEnv+"=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Skipf("strace may not trace here: %v: %s", err, out)
@@ -322,6 +321,7 @@ func TestGC(t *testing.T) {
 	require.Equal(t, 0, status, stderr)
 	require.Equal(t, "would go", strings.Join(fields(t, stdout, "would")[:2], " "))
 	require.Contains(t, stdout, fmt.Sprintf("pid %d died while attached", holder.Process.Pid))
+	require.Contains(t, stdout, "--values takes it")
 	all := gc("--dry-run", "--values")
 	require.True(t, all["dead-full"].Goes)
 	require.Equal(t, 2, all["dead-full"].Values)
