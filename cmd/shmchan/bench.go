@@ -409,7 +409,7 @@ func bar(part float64, width int) string {
 // draw writes the plot as an SVG.
 func (r *benchReport) draw(file string) error {
 	p := plot.New()
-	p.Title.Text = fmt.Sprintf("shmchan, one way between two processes; %s; a line there and back: %s", r.CPU, nanoseconds(r.LineNs))
+	p.Title.Text = fmt.Sprintf("one way between two processes; a cache line there and back: %s", nanoseconds(r.LineNs))
 	p.X.Label.Text, p.Y.Label.Text = "bytes of a value", "millions of values a second"
 	p.Y.Min = 0
 	p.X.Scale = plot.LogScale{}
@@ -418,7 +418,8 @@ func (r *benchReport) draw(file string) error {
 		ticks = append(ticks, plot.Tick{Value: float64(s.bytes), Label: fmt.Sprint(s.bytes)})
 	}
 	p.X.Tick.Marker = plot.ConstantTicks(ticks)
-	p.X.Min, p.X.Max = float64(sizes[0].bytes), float64(sizes[len(sizes)-1].bytes)
+	p.X.Min, p.X.Max = float64(sizes[0].bytes), float64(sizes[len(sizes)-1].bytes)*1.3
+	p.Legend.XOffs = -vg.Centimeter
 	p.Legend.Top = true
 	var lines []any
 	for _, single := range []bool{true, false} {

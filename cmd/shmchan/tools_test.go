@@ -346,7 +346,8 @@ func TestTopInATerminal(t *testing.T) {
 	dir := t.TempDir()
 	ch := open(t, dir, "alpha")
 	open(t, dir, "beta", shmchan.WithSingleSender())
-	socket := filepath.Join(t.TempDir(), "tmux")
+	sockets, server := t.TempDir(), 0
+	socket := ""
 	do := func(args ...string) string {
 		out, err := exec.Command(tmux, append([]string{"-S", socket, "-f", "/dev/null"}, args...)...).CombinedOutput()
 		require.NoError(t, err, "%v: %s", args, out)
@@ -367,6 +368,8 @@ func TestTopInATerminal(t *testing.T) {
 	}
 	begin := func(env ...string) {
 		line := fmt.Sprintf("env %s=1 %s '%s' top --dir '%s' --every 100ms; echo ended $?", programEnv, strings.Join(env, " "), os.Args[0], dir)
+		server++ // A server of its own: the one before may still be ending.
+		socket = filepath.Join(sockets, fmt.Sprint(server))
 		do("new-session", "-d", "-x", "80", "-y", "24", "sh")
 		do("send-keys", "-l", line)
 		do("send-keys", "Enter")
@@ -394,7 +397,7 @@ func TestTopInATerminal(t *testing.T) {
 	shows(false, " 10 ")
 	do("send-keys", "q")
 	shows(false, "ended 0")
-	do("kill-session")
+	do("kill-server")
 
 	begin("NO_COLOR=1")
 	shows(false, "alpha")
@@ -404,7 +407,7 @@ func TestTopInATerminal(t *testing.T) {
 	}
 	do("send-keys", "q")
 	shows(false, "ended 0")
-	do("kill-session")
+	do("kill-server")
 
 	status, _, stderr := shmchanRun("top", "--dir", dir)
 	require.Equal(t, 1, status)
