@@ -71,6 +71,8 @@ type handle struct {
 
 	faults faultGuard
 
+	hold holder // see hold.go
+
 	hugeBytes int64 // of mem in huge pages when we joined, see hugepages.go
 	memReady  bool  // what the options want of mem is done, see locked.go
 
@@ -184,7 +186,7 @@ func (h *handle) adopt() {
 		slots: at(i.slotsAt), mask: i.slots - 1, n: i.slots, capacity: max(1, i.capacity), stride: uintptr(i.stride),
 		full: lengthTag(i.size), rendezvous: i.capacity == 0,
 		oneSender: i.capacity > 0 && i.flags&flagSingleSender != 0,
-		oneRecver: i.capacity > 0 && i.flags&flagSingleReceiver != 0,
+		oneRecver: i.capacity > 0 && i.flags&flagSingleReceiver != 0 && !h.opts.hold,
 		fences:    i.flags&flagFences != 0,
 		ctl:       (*control)(at(i.ctl)),
 		rv:        (*[maxPeers]atomic.Uint32)(unsafe.Add(at(i.ctl), unsafe.Sizeof(control{}))),
@@ -237,7 +239,7 @@ func (h *handle) join(roles uint64) error {
 		if h.info.flags&(r.flag|flagPair) == 0 {
 			continue
 		}
-		if r.s.alone = !raceEnabled && h.info.capacity > 0 && h.info.flags&r.flag != 0; r.s.alone {
+		if r.s.alone = !raceEnabled && h.info.capacity > 0 && h.info.flags&r.flag != 0 && (r.s.d == sending || !h.opts.hold); r.s.alone {
 			r.s.lane.Store(&lane{})
 		}
 		if ok, err := h.locks.tryLock(r.s.lock); err != nil {

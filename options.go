@@ -53,6 +53,7 @@ type options struct {
 	locked     bool
 	layout     *layout // of WithLayout, see raw.go
 	raw        bool    // the handle has no type of its own
+	hold       bool    // see hold.go
 	start      uint64  // the first position, for tests of wraparound
 	invalid    string
 }
