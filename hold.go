@@ -225,3 +225,16 @@ func (h *handle) claimEdge() (uint64, bool) {
 	}
 	return 0, false
 }
+
+// Hold is Receiver.Hold for values of any type.
+func (r *RawReceiver) Hold(ctx context.Context, into *Held) error {
+	h := r.h
+	if r.bytes != nil {
+		return h.holdMessage(ctx, into)
+	}
+	return h.holdNext(ctx, into, func(pos uint64) (err error) {
+		into.own, err = r.append(into.own[:0], pos)
+		into.data = into.own
+		return err
+	})
+}
