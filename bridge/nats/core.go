@@ -78,7 +78,7 @@ func recvCore(ctx context.Context, nc *nats.Conn, name string, c Config, opts []
 			return n, err
 		}
 		if m.Header.Get(headerClose) != "" {
-			return n, to.Close()
+			return n, errors.Join(to.Close(), drained(ctx, to))
 		}
 		if err := to.SendContext(ctx, m.Data); err != nil {
 			return n, err

@@ -43,7 +43,7 @@ func Recv(ctx context.Context, nc *nats.Conn, name string, c Config, opts ...shm
 		before := r.counts.Values
 		closed, err := r.round(ctx)
 		if closed {
-			return r.counts, err
+			return r.counts, errors.Join(err, drained(ctx, r.to))
 		}
 		var failed *sendError
 		switch {
@@ -68,6 +68,16 @@ func Recv(ctx context.Context, nc *nats.Conn, name string, c Config, opts ...shm
 			return r.counts, err
 		}
 	}
+}
+
+// drained waits until all of a closed channel was received: who leaves it last takes away what is still in it.
+func drained(ctx context.Context, to *shmchan.RawSender) error {
+	for tries := 0; to.Len() > 0; tries++ {
+		if err := pause(ctx, tries); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // openFor opens the channel that a description is of.

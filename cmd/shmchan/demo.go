@@ -46,6 +46,7 @@ type demoOptions struct {
 	input    string
 	values   int
 	capacity int
+	machines int
 }
 
 func newDemo(w *where) *cobra.Command {
@@ -74,6 +75,9 @@ Your own is read with --input. %s`, senders, receivers, columnsHelp),
 			if o.values < 1 || o.values > maxValues {
 				return fmt.Errorf("--values %d: use a number from 1 to %d", o.values, maxValues)
 			}
+			if o.machines < 1 || o.machines > 2 {
+				return fmt.Errorf("--machines %d: use 1, or 2 for two that a bridge over NATS joins", o.machines)
+			}
 			if o.capacity < 0 {
 				return fmt.Errorf("--capacity %d: a capacity is 0 or more", o.capacity)
 			}
@@ -82,6 +86,12 @@ Your own is read with --input. %s`, senders, receivers, columnsHelp),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 			defer stop()
+			if o.machines == 2 {
+				if err := machinesDemo(ctx, o.values, cmd.OutOrStdout()); err != nil {
+					return fail(err)
+				}
+				return nil
+			}
 			if err := runDemo(ctx, o, w, cmd.OutOrStdout()); err != nil {
 				return fail(err)
 			}
@@ -91,6 +101,7 @@ Your own is read with --input. %s`, senders, receivers, columnsHelp),
 	f := cmd.Flags()
 	f.StringVar(&o.input, "input", "", "a CSV file of trades to send instead of the synthetic ones")
 	f.IntVar(&o.values, "values", defaultValues, "how many values each of the senders sends")
+	f.IntVar(&o.machines, "machines", 1, "2: two directories of channels, joined by TCP alone, with a bridge over NATS whose ends are killed")
 	f.IntVar(&o.capacity, "capacity", shmchan.DefaultCapacity, "capacity of the channel; 0 is a rendezvous")
 	return cmd
 }

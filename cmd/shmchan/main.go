@@ -81,6 +81,6 @@ func newRoot() *cobra.Command {
 		"the directory of the channels (default: $"+shmchan.EnvDir+", or else the system's memory file system)")
 	root.AddCommand(newList(w), newStat(w), newRemove(w), newVersion(), newDemo(w), newDemoSender(w), newDemoReceiver(w), newDoctor(w), newDoctorEcho(), newExport(w))
 	root.AddCommand(newTail(w), newRecv(w), newSend(w), newSchema(w))
-	root.AddCommand(newTop(w), newCollect(w), newBenchCommand(w), newBenchPeer())
+	root.AddCommand(newTop(w), newCollect(w), newBenchCommand(w), newBenchPeer(), newBridge(w), newDemoBridge(w))
 	return root
 }

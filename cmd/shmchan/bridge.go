@@ -1,0 +1,154 @@
+package main
+
+// shmchan bridge: one end of a channel that goes past this machine.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/shmchan/shmchan"
+	bridge "github.com/shmchan/shmchan/bridge/nats"
+	"github.com/spf13/cobra"
+)
+
+// bridgeOptions are the flags.
+type bridgeOptions struct {
+	bridge.Config
+	send, recv         bool
+	url, listen, store string
+	creds, nkey        string
+	ca, cert, key      string
+}
+
+func newBridge(w *where) *cobra.Command {
+	var o bridgeOptions
+	cmd := &cobra.Command{
+		Use:   "bridge NAME (--send | --recv) (--url URL | --listen HOST:PORT --store DIR)",
+		Short: "Take a channel to the same channel on another machine, over NATS",
+		Long: `Runs one end of a bridge until the channel is closed and drained. --send takes what is sent on the channel here, --recv sends
+on the channel here what comes from there; a channel that is not there is made, with the far one's layout.
+
+A value leaves the channel here when the JetStream stream SHMCHAN_NAME has acknowledged it, and the stream when it is in the channel
+there: at least once. --core is plain NATS, at most once. When the stream has --limit values the channel fills, and then its senders wait.
+
+--url is a NATS server or cluster that is there. --listen has this command run a server of its own, with its streams in --store: whoever
+reaches that address may use it.`,
+		Example: `  shmchan bridge ticks --recv --listen 10.0.0.2:4222 --store /var/lib/shmchan
+  shmchan bridge ticks --send --url nats://10.0.0.2:4222
+  shmchan bridge ticks --send --url tls://nats.example.com --creds ticks.creds --tls-ca ca.pem`,
+		Args: cobra.ExactArgs(1),
+		PreRunE: func(*cobra.Command, []string) error {
+			switch {
+			case o.send == o.recv:
+				return errors.New("use one of --send and --recv")
+			case (o.url == "") == (o.listen == ""):
+				return errors.New("use one of --url and --listen")
+			case o.listen != "" && o.store == "":
+				return errors.New("--listen needs --store, the directory for the server's streams")
+			case (o.cert == "") != (o.key == ""):
+				return errors.New("--tls-cert and --tls-key go together")
+			case o.Window < 1 || o.Limit < 1 || o.Replicas < 1:
+				return errors.New("--window, --limit and --replicas are 1 or more")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			o.Report = func(event string) { fmt.Fprintln(cmd.ErrOrStderr(), "shmchan bridge:", event) }
+			n, err := o.run(ctx, w, args[0])
+			fmt.Fprintf(cmd.OutOrStdout(), "values %d\nknown already %d\nbegun anew %d\nfull %d\n", n.Values, n.Known, n.Resumed, n.Full)
+			if err != nil && !errors.Is(err, context.Canceled) {
+				return fail(err)
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.send, "send", false, "take what is sent on the channel here")
+	f.BoolVar(&o.recv, "recv", false, "send on the channel here what comes from there")
+	f.StringVar(&o.url, "url", "", "the NATS server, or several with commas between")
+	f.StringVar(&o.listen, "listen", "", "run a server here, on this host:port")
+	f.StringVar(&o.store, "store", "", "the directory for the streams of the server that --listen runs")
+	f.StringVar(&o.creds, "creds", "", "a file with the user's credentials")
+	f.StringVar(&o.nkey, "nkey", "", "a file with the user's nkey seed")
+	f.StringVar(&o.ca, "tls-ca", "", "a file with the authority that the server's certificate is from")
+	f.StringVar(&o.cert, "tls-cert", "", "a file with this end's certificate")
+	f.StringVar(&o.key, "tls-key", "", "a file with the certificate's key")
+	f.StringVar(&o.Name, "stream", "", "the name of the stream, if it is not the channel's")
+	f.BoolVar(&o.Core, "core", false, "plain NATS, at most once")
+	f.BoolVar(&o.Memory, "memory", false, "the stream is kept in memory and does not outlive the server")
+	f.IntVar(&o.Window, "window", 256, "values on their way at once")
+	f.Int64Var(&o.Limit, "limit", 65536, "values that the stream holds at most")
+	f.IntVar(&o.Replicas, "replicas", 1, "servers of the cluster that keep each value")
+	f.DurationVar(&o.Duplicates, "duplicates", 2*time.Minute, "for how long the stream knows a value again")
+	return cmd
+}
+
+// newDemoBridge is newBridge for the demo.
+func newDemoBridge(w *where) *cobra.Command {
+	cmd := newBridge(w)
+	cmd.Use, cmd.Hidden = "demo-bridge NAME", true
+	return cmd
+}
+
+// connect connects, for as long as it takes.
+func (o *bridgeOptions) connect(url string) (*nats.Conn, error) {
+	opts := []nats.Option{
+		nats.Name("shmchan bridge"), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.ReconnectWait(250 * time.Millisecond),
+		nats.PingInterval(5 * time.Second), nats.MaxPingsOutstanding(2),
+	}
+	if o.creds != "" {
+		opts = append(opts, nats.UserCredentials(o.creds))
+	}
+	if o.nkey != "" {
+		seed, err := nats.NkeyOptionFromSeed(o.nkey)
+		if err != nil {
+			return nil, fmt.Errorf("shmchan: cannot use --nkey: %w", err)
+		}
+		opts = append(opts, seed)
+	}
+	if o.ca != "" {
+		opts = append(opts, nats.RootCAs(o.ca))
+	}
+	if o.cert != "" {
+		opts = append(opts, nats.ClientCert(o.cert, o.key))
+	}
+	nc, err := nats.Connect(url, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("shmchan: cannot connect to %s: %w", url, err)
+	}
+	return nc, nil
+}
+
+func (o *bridgeOptions) run(ctx context.Context, w *where, name string) (n bridge.Counts, err error) {
+	url := o.url
+	if o.listen != "" {
+		s, err := bridge.Serve(o.listen, o.store)
+		if err != nil {
+			return n, err
+		}
+		defer func() { s.Shutdown(); s.WaitForShutdown() }()
+		url = s.ClientURL()
+		o.Report("a server listens on " + url)
+	}
+	nc, err := o.connect(url)
+	if err != nil {
+		return n, err
+	}
+	defer nc.Close()
+	if o.recv {
+		return bridge.Recv(ctx, nc, name, o.Config, w.options()...)
+	}
+	from, err := shmchan.OpenRawReceiver(name, append(w.options(), shmchan.WithHold())...)
+	if err != nil {
+		return n, err
+	}
+	n, err = bridge.Send(ctx, nc, from, o.Config)
+	return n, errors.Join(err, from.Detach())
+}

@@ -1,0 +1,142 @@
+package main
+
+// shmchan demo --machines 2: two directories of channels and two groups of processes, joined by TCP alone. The far end has the server.
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/shmchan/shmchan"
+)
+
+// machinesDemo sends trades on one machine's channel and receives them on the other's, with both ends of the bridge killed on the way.
+func machinesDemo(ctx context.Context, values int, out io.Writer) (err error) {
+	dir, err := os.MkdirTemp("", "shmchan-machines-")
+	if err != nil {
+		return fmt.Errorf("shmchan: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("shmchan: cannot find the program to start its processes: %w", err)
+	}
+	here, there := filepath.Join(dir, "here"), filepath.Join(dir, "there")
+	for _, d := range []string{here, there} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			return fmt.Errorf("shmchan: %w", err)
+		}
+	}
+	addr, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	// Stopped by us when ctx ends; and each by the other's end, for a channel that is closed ends both.
+	start := func(args ...string) (*exec.Cmd, *bytes.Buffer, error) {
+		cmd := exec.CommandContext(ctx, program, append([]string{"demo-bridge", "trades"}, args...)...)
+		var errs bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &errs, &errs
+		return cmd, &errs, cmd.Start()
+	}
+	sendArgs := []string{"--dir", here, "--send", "--url", "nats://" + addr}
+	recvArgs := []string{"--dir", there, "--recv", "--listen", addr, "--store", filepath.Join(dir, "store")}
+
+	sender, err := shmchan.OpenSender[trade]("trades", shmchan.WithDir(here))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sender.Detach() }()
+	receiver, err := shmchan.OpenReceiver[trade]("trades", shmchan.WithDir(there))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = receiver.Detach() }()
+
+	ends := map[string]*exec.Cmd{}
+	texts := map[string]*bytes.Buffer{}
+	for name, args := range map[string][]string{"sending": sendArgs, "receiving": recvArgs} {
+		if ends[name], texts[name], err = start(args...); err != nil {
+			return fmt.Errorf("shmchan: cannot start the %s end: %w", name, err)
+		}
+	}
+	defer func() {
+		for _, cmd := range ends {
+			_ = cmd.Process.Kill() // It may have ended.
+			_ = cmd.Wait()
+		}
+	}()
+	fmt.Fprintf(out, "two machines: %s and %s, joined by %s; %s trades of 64 bytes\n", here, there, addr, grouped(uint64(values)))
+
+	began := time.Now()
+	sent := make(chan error, 1)
+	go func() {
+		for i := range values {
+			if err := sender.SendContext(ctx, trade{Seq: uint64(i), SentAt: now()}); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- sender.Close()
+	}()
+	seen := make([]uint8, values)
+	got, doubled := 0, 0
+	for {
+		t, err := receiver.RecvContext(ctx)
+		if errors.Is(err, shmchan.ErrClosed) {
+			break
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				return errInterrupted
+			}
+			return err
+		}
+		if t.Seq >= uint64(values) {
+			return fmt.Errorf("shmchan: a trade arrived that was not sent, number %d", t.Seq)
+		}
+		if seen[t.Seq]++; seen[t.Seq] > 1 {
+			doubled++
+			continue
+		}
+		got++
+		for at, name := range map[int]string{values / 3: "sending", 2 * values / 3: "receiving"} {
+			if got != at || at == 0 {
+				continue
+			}
+			args := map[string][]string{"sending": sendArgs, "receiving": recvArgs}[name]
+			_ = ends[name].Process.Kill() // It may have ended.
+			_ = ends[name].Wait()
+			if ends[name], texts[name], err = start(args...); err != nil {
+				return fmt.Errorf("shmchan: cannot start the %s end anew: %w", name, err)
+			}
+			fmt.Fprintf(out, "killed the %s end after %s trades, and started another\n", name, grouped(uint64(got)))
+		}
+	}
+	if err := <-sent; err != nil {
+		return err
+	}
+	d := time.Since(began)
+	fmt.Fprintf(out, "  sent       %s\n  received   %s\n  doubled    %s\n  lost       %s\n  in %v, %s a second\n", grouped(uint64(values)), grouped(uint64(got)),
+		grouped(uint64(doubled)), grouped(uint64(values-got)), d.Round(time.Millisecond), grouped(uint64(float64(values)/d.Seconds())))
+	if got != values {
+		return fmt.Errorf("shmchan: %d trades were lost; please report it with the output above", values-got)
+	}
+	fmt.Fprintln(out, "PASSED")
+	return nil
+}
+
+// freeAddress is one that nobody listens on.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("shmchan: %w", err)
+	}
+	return l.Addr().String(), l.Close()
+}
