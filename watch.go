@@ -67,7 +67,7 @@ const (
 // wakes nobody. It begins with the oldest value that is in the channel. Only WithDir counts among the options. It fails as Inspect does.
 //
 // Nobody waits for a watcher: what has been written over before it came is missed, and counted. It sees what passed since its last look as long as that is no more than the channel's capacity; with capacity 0 and 1 this is the last value.
-// It looks as often as it is called while there is something, and after 50 µs, then each time twice as long, at most 2 ms, while there is not: that is some 0.5 % of a CPU.
+// It looks as often as it is called while there is something, and after 50 µs, then each time twice as long, at most 2 ms, while there is not.
 func Watch(name string, opts ...Option) (*Watcher, error) {
 	o := newOptions(opts)
 	path, err := pathOf(name, &o)
