@@ -183,6 +183,9 @@ var bytesGuardCalls = map[string]func(ctx context.Context, b *Bytes) error{
 	"RecvFunc": func(ctx context.Context, b *Bytes) error {
 		return b.RecvFunc(ctx, func(msg []byte) error { _ = slices.Clone(msg); return nil })
 	},
+	"Hold": func(ctx context.Context, b *Bytes) error {
+		return holdAndDone(func(v *Held) error { return b.Hold(ctx, v) }, func() error { return second(b.RecvContext(ctx, nil)) })
+	},
 	"SendFD": func(_ context.Context, b *Bytes) error { return second(b.SendFD()) },
 	"RecvFD": func(_ context.Context, b *Bytes) error { return second(b.RecvFD()) },
 	"Close":  func(_ context.Context, b *Bytes) error { return b.Close() },

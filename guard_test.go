@@ -54,9 +54,24 @@ var guardCalls = map[string]func(ctx context.Context, ch *Chan[fuzzed]) error{
 		}
 		return ch.Err()
 	},
+	"Hold": func(ctx context.Context, ch *Chan[fuzzed]) error {
+		return holdAndDone(func(v *Held) error { return ch.Hold(ctx, v) }, func() error { return second(ch.RecvContext(ctx)) })
+	},
 	"Close": func(_ context.Context, ch *Chan[fuzzed]) error { return ch.Close() },
 	"Len":   func(_ context.Context, ch *Chan[fuzzed]) error { ch.Len(); return nil },
 	"Stats": func(_ context.Context, ch *Chan[fuzzed]) error { ch.Stats(); return nil },
+}
+
+// holdAndDone holds a value and takes it. Where a single receiver may not, it receives.
+func holdAndDone(hold func(*Held) error, receive func() error) error {
+	var v Held
+	switch err := hold(&v); {
+	case errors.Is(err, ErrBusy):
+		return receive()
+	case err != nil:
+		return err
+	}
+	return v.Done()
 }
 
 // Those that touch no shared memory, or are another's: Err is All's, Detach is called at the end of every test, the ordinary channels

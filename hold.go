@@ -141,11 +141,12 @@ func (h *handle) holdNext(ctx context.Context, into *Held, look func(pos uint64)
 	if into.h != nil {
 		return &chanError{h.name, ErrBusy, "this Held has a value; call its Done or Return first, or use another"}
 	}
-	if h.oneRecver && !h.recv.detached.Load() {
-		return &chanError{h.name, ErrBusy, "it has a single receiver; open it with WithHold to hold values"}
-	}
 	if !h.recv.begin() {
 		return h.recv.whyGone()
+	}
+	if h.oneRecver {
+		h.recv.end()
+		return &chanError{h.name, ErrBusy, "it has a single receiver; open it with WithHold to hold values"}
 	}
 	into.inArena = false
 	held := false

@@ -161,7 +161,7 @@ func TestRemoveGoesOnAfterAnError(t *testing.T) {
 func TestVersion(t *testing.T) {
 	status, stdout, _ := shmchanRun("version")
 	require.Equal(t, 0, status)
-	require.Contains(t, stdout, "layout   version 4\n")
+	require.Contains(t, stdout, fmt.Sprintf("layout   version %d\n", shmchan.LayoutVersion))
 	require.Contains(t, stdout, "go1.")
 
 	var out strings.Builder
