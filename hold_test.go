@@ -163,8 +163,8 @@ func TestHoldOfARendezvous(t *testing.T) {
 	go func() { sent <- ch.Send(5) }()
 	v := hold1(t, ch.Receiver)
 	select {
-	case <-sent:
-		require.Fail(t, "a rendezvous ends when the value was taken")
+	case err := <-sent:
+		require.Fail(t, "a rendezvous ends when the value was taken", "%v", err)
 	case <-time.After(10 * time.Millisecond):
 	}
 	require.NoError(t, v.Done())
