@@ -44,10 +44,10 @@ func sendFrom(ctx context.Context, t *testing.T, nc *nats.Conn, name, dir string
 	return done
 }
 
-func recvInto(ctx context.Context, nc *nats.Conn, name, dir string, c Config, opts ...shmchan.Option) chan result {
+func recvInto(ctx context.Context, nc *nats.Conn, name, dir string, c Config) chan result {
 	done := make(chan result, 1)
 	go func() {
-		n, err := Recv(ctx, nc, name, c, append(opts, shmchan.WithDir(dir))...)
+		n, err := Recv(ctx, nc, name, c, shmchan.WithDir(dir))
 		done <- result{n, err}
 	}()
 	return done
