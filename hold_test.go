@@ -156,6 +156,48 @@ func TestHoldMessagesOfBytes(t *testing.T) {
 	}
 }
 
+// Done frees the room of a message in the arena, and wakes who waits for it.
+func TestHoldWakesWhoWaitsForRoom(t *testing.T) {
+	noBackstop(t)
+	const most = 8 << 10
+	b := must[*Bytes](t)(OpenBytes("held", WithDir(memDir(t)), WithMaxMessage(most), WithArena(2*most+2048), WithCapacity(8)))
+	other := must[*Bytes](t)(OpenBytes("held", WithDir(b.BytesSender.h.opts.dir), WithMaxMessage(most)))
+	require.NoError(t, b.Send(make([]byte, most)))
+	require.NoError(t, b.Send(make([]byte, most)))
+	var v Held
+	require.NoError(t, b.Hold(forever, &v))
+	sent := make(chan error, 1)
+	parking(t, other.BytesSender.h, func() { sent <- other.Send(make([]byte, most)) })
+	require.NoError(t, v.Done())
+	require.NoError(t, <-sent)
+	require.NoError(t, b.Close())
+	require.NoError(t, errors.Join(b.Detach(), other.Detach()))
+}
+
+// What another handle holds is not stepped past: when it is given back it comes before what is behind it.
+func TestHoldStepsPastNobody(t *testing.T) {
+	ch := must[*Chan[uint64]](t)(Open[uint64]("held", WithDir(memDir(t)), WithCapacity(8)))
+	other := must[*Chan[uint64]](t)(Open[uint64]("held", WithDir(ch.Sender.h.opts.dir)))
+	for i := range uint64(6) {
+		require.NoError(t, ch.Send(i))
+	}
+	mine := hold1(t, ch.Receiver)
+	theirs := hold1(t, other.Receiver)
+	require.EqualValues(t, 0, number(mine))
+	require.EqualValues(t, 1, number(theirs))
+	third := hold1(t, ch.Receiver)
+	require.EqualValues(t, 2, number(third))
+	require.NoError(t, theirs.Return())
+	require.NoError(t, mine.Done())
+	back := hold1(t, ch.Receiver)
+	require.EqualValues(t, 1, number(back), "it was given back")
+	for _, v := range []*Held{third, back} {
+		require.NoError(t, v.Done())
+	}
+	require.NoError(t, ch.Close())
+	require.NoError(t, errors.Join(ch.Detach(), other.Detach()))
+}
+
 func TestHoldOfARendezvous(t *testing.T) {
 	ch, err := Open[uint64]("held", WithDir(t.TempDir()), WithCapacity(0), WithHold())
 	require.NoError(t, err)
