@@ -29,6 +29,13 @@ var counters = []struct {
 	{"redelivered", "redelivered", "(given back, or left by a receiver that died)", func(s *shmchan.Stats) uint64 { return s.Redelivered }},
 	{"abandoned", "abandoned", "(places given up, or left by a sender that died)", func(s *shmchan.Stats) uint64 { return s.Abandoned }},
 	{"recovered", "recovered", "(handles that died and were cleared away)", func(s *shmchan.Stats) uint64 { return s.Recovered }},
+	{"high_water", "high water", "(the most values that were seen in the channel)", func(s *shmchan.Stats) uint64 { return uint64(s.HighWater) }},
+	{"send_waits", "send waits", "(calls to send that parked)", func(s *shmchan.Stats) uint64 { return s.Send.Parks }},
+	{"recv_waits", "recv waits", "(calls to receive that parked)", func(s *shmchan.Stats) uint64 { return s.Recv.Parks }},
+	{"send_blocked_ns", "send blocked", "(nanoseconds)", func(s *shmchan.Stats) uint64 { return uint64(s.Send.Blocked) }},
+	{"recv_blocked_ns", "recv blocked", "(nanoseconds)", func(s *shmchan.Stats) uint64 { return uint64(s.Recv.Blocked) }},
+	{"wakes", "wakes", "(sent, in both directions)", func(s *shmchan.Stats) uint64 { return s.Send.Wakes + s.Recv.Wakes }},
+	{"wakes_saved", "wakes saved", "(not sent as nobody waited, or one was for many)", func(s *shmchan.Stats) uint64 { return s.Send.Saved + s.Recv.Saved }},
 }
 
 // view is a channel at a moment. Error says why the rest is missing.
