@@ -235,6 +235,7 @@ func TestCollectAndOpenRace(t *testing.T) {
 
 // The file is cut short under the look.
 func TestCollectOfACutFile(t *testing.T) {
+	needsFaultAddress(t)
 	dir := memDir(t)
 	ch := must[*Chan[int64]](t)(Open[int64]("test", WithDir(dir)))
 	require.NoError(t, ch.Detach())
