@@ -149,12 +149,13 @@ func (s shown) show(out chan<- prometheus.Metric, key channelKey, info *shmchan.
 	}
 }
 
-// labelOf is a channel's name as a label: what is no UTF-8 is escaped.
+// labelOf is a channel's name as a label. What is no UTF-8 is quoted, and so is what might be taken for that: two channels with one label
+// would make the whole scrape fail, for whoever may make a channel.
 func labelOf(name string) string {
-	if utf8.ValidString(name) {
+	if utf8.ValidString(name) && !strings.HasPrefix(name, `"`) {
 		return name
 	}
-	return strings.Trim(strconv.Quote(name), `"`)
+	return strconv.Quote(name)
 }
 
 func describe(out chan<- *prometheus.Desc, ms []metric) {

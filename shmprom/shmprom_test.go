@@ -143,6 +143,19 @@ func TestCountersNeverGoBack(t *testing.T) {
 }
 
 // Channels come, go and are made anew between scrapes, and some are none.
+// Whoever may make channels cannot give two of them one label, which would make the whole scrape fail.
+func TestNoTwoChannelsHaveOneLabel(t *testing.T) {
+	dir := t.TempDir()
+	names := []string{"a\xff", `a\xff`, `"a\xff"`, `"\"a\\xff\""`, "\ufffd", "\xef\xbf", `"`, `\"`}
+	labels := map[string]bool{}
+	for _, name := range names {
+		open(t, dir, name)
+		labels[labelOf(name)] = true
+	}
+	require.Len(t, labels, len(names))
+	require.Equal(t, len(names), strings.Count(scrape(t, NewDir(shmchan.WithDir(dir))), "\nshmchan_sent_total{"))
+}
+
 func TestDirectory(t *testing.T) {
 	dir := t.TempDir()
 	c := NewDir(shmchan.WithDir(dir))
@@ -161,7 +174,7 @@ func TestDirectory(t *testing.T) {
 	require.Contains(t, text, `shmchan_sent_total{channel="a"} 2`)
 	require.Contains(t, text, `shmchan_dead_handles{channel="a"} 0`)
 	require.Contains(t, text, `shmchan_file_bytes{channel="a"} 2`)
-	require.Contains(t, text, `channel="odd \\xff\\\"name\\n"`)
+	require.Contains(t, text, `channel="\"odd \\xff\\\"name\\n\""`)
 	require.Contains(t, text, "shmchan_unreadable_channels 1\n")
 	require.NotContains(t, text, "own_")
 
