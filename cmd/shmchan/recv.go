@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/shmchan/shmchan"
@@ -29,17 +27,12 @@ func newRecv(w *where) *cobra.Command {
 			"With --count it fails if the channel closes before so many came.",
 		Example: "  shmchan recv --count 1 ticks\n  shmchan recv --format csv --timeout 5s ticks",
 		Args:    exactlyOneName,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.check(); err != nil {
-				return err
-			}
+		RunE: f.whileAsked(func(ctx context.Context, cmd *cobra.Command, name string) error {
 			if timeout < 0 {
 				return fmt.Errorf("--timeout %v: a time is 0 or more", timeout)
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
-			defer stop()
-			return receive(ctx, cmd.OutOrStdout(), w, args[0], &f, count, timeout)
-		},
+			return receive(ctx, cmd.OutOrStdout(), w, name, &f, count, timeout)
+		}),
 	}
 	f.flags(cmd)
 	cmd.Flags().Uint64Var(&count, "count", 0, "take so many values; 0: all until the channel is closed")

@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/signal"
-	"syscall"
 
 	"github.com/shmchan/shmchan"
 	"github.com/spf13/cobra"
@@ -27,14 +25,9 @@ func newSend(w *where) *cobra.Command {
 			"number and how many values were sent before.",
 		Example: "  echo '{\"Sym\":[65,0,0,0,0,0,0,0],\"Px\":99.5,\"Qty\":100}' | shmchan send ticks\n  shmchan send --format csv ticks <ticks.csv",
 		Args:    exactlyOneName,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.check(); err != nil {
-				return err
-			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
-			defer stop()
-			return sendLines(ctx, cmd.InOrStdin(), w, args[0], &f, closes)
-		},
+		RunE: f.whileAsked(func(ctx context.Context, cmd *cobra.Command, name string) error {
+			return sendLines(ctx, cmd.InOrStdin(), w, name, &f, closes)
+		}),
 	}
 	f.flags(cmd)
 	cmd.Flags().BoolVar(&closes, "close", false, "close the channel when all was sent")

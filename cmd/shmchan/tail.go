@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/signal"
-	"syscall"
 
 	"github.com/shmchan/shmchan"
 	"github.com/spf13/cobra"
@@ -26,14 +24,9 @@ func newTail(w *where) *cobra.Command {
 			"said on standard error, and with --format json also as a line {\"missed\":N} where they were.",
 		Example: "  shmchan tail ticks\n  shmchan tail --format csv --count 10 ticks",
 		Args:    exactlyOneName,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.check(); err != nil {
-				return err
-			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
-			defer stop()
-			return tail(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr(), w, args[0], &f, count)
-		},
+		RunE: f.whileAsked(func(ctx context.Context, cmd *cobra.Command, name string) error {
+			return tail(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr(), w, name, &f, count)
+		}),
 	}
 	f.flags(cmd)
 	cmd.Flags().Uint64Var(&count, "count", 0, "end after so many values; 0: go on")

@@ -7,12 +7,15 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os/signal"
+	"syscall"
 	"unicode/utf8"
 
 	"github.com/shmchan/shmchan"
@@ -29,6 +32,18 @@ type form struct {
 func (f *form) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.format, "format", "json", "json: a JSON value a line; csv: a first line with the fields' names, then a value a line")
 	cmd.Flags().BoolVar(&f.raw, "raw", false, "of a channel of bytes: a message is a line of text as it is, instead of base64")
+}
+
+// whileAsked is a command's RunE: it does what do does until the user interrupts that.
+func (f *form) whileAsked(do func(ctx context.Context, cmd *cobra.Command, name string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := f.check(); err != nil {
+			return err
+		}
+		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+		defer stop()
+		return do(ctx, cmd, args[0])
+	}
 }
 
 func (f *form) check() error {
