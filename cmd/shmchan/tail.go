@@ -1,6 +1,8 @@
 package main
 
 // shmchan tail: values as they pass, without taking them.
+//
+// Invariant: what is not shown is counted, and the count is said before the next value.
 
 import (
 	"context"
