@@ -1,10 +1,11 @@
 package main
 
-// The dashboard: each of its queries gets an answer from a real Prometheus that scrapes a real shmchan export.
+// The dashboard: it is of Grafana's schema, and each of its queries gets an answer from a real Prometheus that scrapes a real shmchan export.
 // Not shown: what Grafana draws of it.
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -20,13 +21,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/grafana/grafana-foundation-sdk/go/cog"
+	"github.com/grafana/grafana-foundation-sdk/go/cog/plugins"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"github.com/shmchan/shmchan"
 	"github.com/stretchr/testify/require"
 )
 
 const dashboardFile = "../../docs/grafana/shmchan.json"
 
-// dashboardQueries are the queries of all panels, and the variable's.
+// dashboardQueries are the queries of all panels, and the variables'.
 func dashboardQueries(t *testing.T) (queries []string) {
 	t.Helper()
 	b, err := os.ReadFile(dashboardFile)
@@ -35,8 +39,12 @@ func dashboardQueries(t *testing.T) (queries []string) {
 		Panels []struct {
 			ID      int
 			Title   string
+			Type    string
 			GridPos struct{ X, Y, W, H int }
 			Targets []struct{ Expr string }
+		}
+		Templating struct {
+			List []struct{ Type, Definition string }
 		}
 	}
 	require.NoError(t, json.Unmarshal(b, &d))
@@ -44,7 +52,7 @@ func dashboardQueries(t *testing.T) (queries []string) {
 	for _, p := range d.Panels {
 		require.False(t, ids[p.ID], "%s has the number of another panel", p.Title)
 		ids[p.ID] = true
-		require.NotEmpty(t, p.Targets, p.Title)
+		require.Equal(t, p.Type == "row", len(p.Targets) == 0, p.Title)
 		for x := range p.GridPos.W {
 			for y := range p.GridPos.H {
 				at := [2]int{p.GridPos.X + x, p.GridPos.Y + y}
@@ -57,7 +65,29 @@ func dashboardQueries(t *testing.T) (queries []string) {
 			queries = append(queries, q.Expr)
 		}
 	}
+	for _, v := range d.Templating.List {
+		if v.Type == "query" {
+			m := regexp.MustCompile(`^label_values\((.+), (\w+)\)$`).FindStringSubmatch(v.Definition)
+			require.NotNil(t, m, v.Definition)
+			queries = append(queries, "group by ("+m[2]+") ("+m[1]+")")
+		}
+	}
 	return queries
+}
+
+// Nothing is misspelt or left out, in the panels' options and queries either: what Grafana does not know it drops without a word.
+func TestDashboardIsOfGrafanasSchema(t *testing.T) {
+	b, err := os.ReadFile(dashboardFile)
+	require.NoError(t, err)
+	plugins.RegisterDefaultPlugins()
+	d := dashboard.NewDashboard() // Of the schema that every Grafana imports; the library would rather have the next.
+	err = d.UnmarshalJSONStrict(b)
+	var wrong cog.BuildErrors
+	if !errors.As(err, &wrong) {
+		require.NoError(t, err)
+	}
+	require.Empty(t, wrong, "%v", err) // It returns a list without an error in it, too.
+	require.NoError(t, d.Validate())
 }
 
 // Whatever is exported is on the dashboard, and nothing else.
@@ -78,6 +108,19 @@ func TestDashboardShowsAllMetrics(t *testing.T) {
 		}
 	}
 	require.Equal(t, slices.Sorted(maps.Keys(exported)), slices.Sorted(maps.Keys(shown)))
+}
+
+// A dashboard of one machine does not add to it what channels of the same names do on others: only the variable that chooses
+// among the machines asks all of them.
+func TestDashboardOfOneInstance(t *testing.T) {
+	for _, q := range dashboardQueries(t) {
+		if q == "group by (instance) (shmchan_capacity)" {
+			continue
+		}
+		for _, m := range regexp.MustCompile(`shmchan_\w+(\{[^}]*\})?`).FindAllStringSubmatch(q, -1) {
+			require.Contains(t, m[1], `instance="$instance"`, q)
+		}
+	}
 }
 
 type answer struct {
@@ -170,7 +213,7 @@ func TestDashboardQueries(t *testing.T) {
 			_ = resp.Body.Close()
 		}
 	}
-	fill := strings.NewReplacer("$channel", ".*", "$__rate_interval", "5s")
+	fill := strings.NewReplacer("$channel", ".*", "$__rate_interval", "5s", "$__range", "1m", "$instance", target.Host)
 	for _, q := range dashboardQueries(t) {
 		q = fill.Replace(q)
 		require.NotContains(t, q, "$")
@@ -180,6 +223,7 @@ func TestDashboardQueries(t *testing.T) {
 		}
 		for _, a := range all {
 			t.Logf("%s = %v %v", q, a.Metric, a.Value[1])
+			require.True(t, !strings.HasPrefix(q, "group") || len(a.Metric) == 1, "%s: there is no such label", q)
 		}
 	}
 	value := func(q string) float64 {
