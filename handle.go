@@ -265,7 +265,7 @@ func (h *handle) join(roles uint64) error {
 	if h.arena != nil && h.oneSender && roles&peerSends != 0 { // The role is ours, and whoever had it may have died.
 		h.arena.dropAll(func(w uint64) bool { return wordState(w) == stFree })
 	}
-	h.startStraight()
+	h.startStraight(h.info.flags&flagBytes != 0)
 	h.race = newRaceState(h.info.id, h.n)
 	if err := h.startBell(); err != nil {
 		return h.fail("make a doorbell in "+h.opts.dir, err)

@@ -58,6 +58,7 @@ type prefetches struct {
 	ahead uint64 // how many slots ahead, 0 for never
 	lines uint64 // of a chunk
 	pair  bool   // a sender that claims asks for its value's second line, which is then on its way while the CAS waits for the first
+	both  bool   // a single receiver of values of two lines that waits looks at both, so that the second comes with the first
 }
 
 // prefetchBytes is how much is asked for at once, unless that is less than a slot. It is asked
@@ -68,13 +69,14 @@ const prefetchBytes = 1024
 // a processor fetches on along a large slot by itself.
 const prefetchMost = 8 << 10
 
-func (r *ring) startStraight() {
+func (r *ring) startStraight(messages bool) {
 	r.chunk = min(max(uint64(1)<<bits.Len64(prefetchBytes/uint64(r.stride))>>1, 1), r.n, hintMask+1)
 	r.lines = (r.chunk*uint64(r.stride) + 63) / 64
 	if r.ahead = 2 * r.chunk; r.ahead*4 > r.capacity || r.stride > prefetchMost {
 		r.ahead = 0
 	}
 	r.pair = r.stride > 64 && !r.oneSender
+	r.both = r.stride > 64 && r.stride <= 128 && r.oneRecver && !messages
 	r.tx.step = word(0, r.full, stFull) - word(0, 0, stFree)
 	r.rx.step = word(r.n, 0, stFree) - word(0, r.full, stFull)
 	r.tx.claim = word(0, r.me, stWriting) - word(0, 0, stFree)
@@ -299,7 +301,11 @@ func (r *ring) soon(f *spot) unsafe.Pointer {
 		pause()
 	}
 	slot := unsafe.Add(r.slots, f.off)
+	both := r.both && f == &r.rx
 	for range soonLooks {
+		if both {
+			(*atomic.Uint64)(unsafe.Add(slot, 64)).Load()
+		}
 		w := (*atomic.Uint64)(slot).Load()
 		if w == f.word {
 			return slot
