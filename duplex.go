@@ -58,8 +58,12 @@ type BytesDuplex struct {
 //
 // Each side is held by one handle at a time; a second one is ErrBusy until the first detaches or dies. Until the other side
 // has been there calls wait for it. When it has gone, by Detach or by its death, a receive that has got all that it sent and a
-// send that would have to wait are ErrDisconnected; it may come back, and then they go on. A pair that both have left keeps what was not
-// received, as a channel does: Close it, or RemoveDuplex. The options are those of Open and apply to both directions.
+// send that would have to wait are ErrDisconnected; it may come back, and then they go on. The options
+// are those of Open and apply to both directions.
+//
+// A side waits for the next one who comes when it has called Detach and opened the pair anew. That one finds what was not received, replies to
+// the one before him too: give requests ids that no other has, and drop replies to others. So it is also when both had left; Close the pair, or
+// RemoveDuplex, to end it.
 //
 // On disk, and for Inspect, List and Remove, it is two channels, name.ab for what SideA sends and name.ba.
 func OpenDuplex[S, R any](name string, side Side, opts ...Option) (*Duplex[S, R], error) {

@@ -139,8 +139,10 @@ func TestDuplexPatience(t *testing.T) {
 		require.NoError(t, b.Detach())
 		require.ErrorIs(t, <-got, ErrDisconnected)
 		require.ErrorIs(t, second(a.TryRecv()), ErrDisconnected)
+		require.ErrorContains(t, second(a.TryRecv()), `channel "pair.ba": nobody at the other end; it is empty and the other side of the pair has gone; Detach and open`)
 		require.NoError(t, a.Send(request{})) // There is space.
 		require.ErrorIs(t, a.Send(request{}), ErrDisconnected)
+		require.ErrorContains(t, a.Send(request{}), `channel "pair.ab": nobody at the other end; it is full and the other side of the pair has gone; Detach and open`)
 		b = open()
 		require.NoError(t, second(b.Recv()))
 		require.NoError(t, b.Send(reply{}))

@@ -144,6 +144,13 @@ func newHandleErrors(name string) handleErrors {
 	return errs
 }
 
+// ofPair says them as they are for half of a pair, which is always told that the other side has gone.
+func (errs *handleErrors) ofPair(name string) {
+	const next = "Detach and open this side anew to wait for the next one who comes"
+	errs.sendDisconnected = &chanError{name, ErrDisconnected, "it is full and the other side of the pair has gone; " + next}
+	errs.recvDisconnected = &chanError{name, ErrDisconnected, "it is empty and the other side of the pair has gone; " + next}
+}
+
 func corruptError(name, format string, a ...any) error {
 	return &chanError{name, fmt.Errorf("%w: %s", ErrCorrupt, fmt.Sprintf(format, a...)),
 		"some process wrote where it must not; " + renewal(name)}

@@ -91,6 +91,9 @@ func openHandle(name string, l *layout, roles uint64, opts []Option) (*handle, e
 	}
 	for {
 		h := &handle{name: name, path: path, opts: o, errs: newHandleErrors(name), bells: map[int]ringer{}}
+		if o.pair {
+			h.errs.ofPair(name)
+		}
 		h.spins = o.wait == Spin || o.wait == Adaptive && canSpin()
 		again, err := h.openGuarded(l, roles)
 		if err == nil && !again {

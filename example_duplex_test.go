@@ -1,0 +1,82 @@
+package shmchan_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"github.com/shmchan/shmchan"
+)
+
+// Request and response, for one client after another. The server and its clients are processes as a rule.
+func ExampleOpenBytesDuplex() {
+	dir, cleanup := tempDir()
+	defer cleanup()
+
+	ended := make(chan error)
+	go func() {
+		for {
+			err := serveOne(dir)
+			if !errors.Is(err, shmchan.ErrDisconnected) { // Else its client has gone, and the next one may come.
+				ended <- err
+				return
+			}
+		}
+	}()
+	fmt.Println(ask(dir, "first"))
+	fmt.Println(ask(dir, "second"))
+	fmt.Println(ask(dir, "stop"))
+	fmt.Println(<-ended)
+	// Output:
+	// FIRST <nil>
+	// SECOND <nil>
+	// STOP <nil>
+	// <nil>
+}
+
+const idSize = 16 // bytes before each request, and before its reply
+
+// serveOne waits for a client and answers it until it has gone.
+func serveOne(dir shmchan.Option) error {
+	pair, err := shmchan.OpenBytesDuplex("upper", shmchan.SideB, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = pair.Detach() }()
+	var buf []byte
+	for {
+		if buf, err = pair.Recv(buf[:0]); err != nil {
+			return err
+		}
+		if err := pair.Send(append(buf[:idSize:idSize], bytes.ToUpper(buf[idSize:])...)); err != nil {
+			return err
+		}
+		if string(buf[idSize:]) == "stop" {
+			return pair.Close() // For good: the last to leave removes it.
+		}
+	}
+}
+
+// ask is a client with one request. Its id is one that nobody else has: a client before it may have died, and its reply still be there.
+func ask(dir shmchan.Option, request string) (string, error) {
+	pair, err := shmchan.OpenBytesDuplex("upper", shmchan.SideA, dir)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = pair.Detach() }()
+	id := make([]byte, idSize)
+	_, _ = rand.Read(id) // Never fails.
+	if err := pair.Send(append(id, request...)); err != nil {
+		return "", err
+	}
+	for {
+		reply, err := pair.Recv(nil)
+		if err != nil {
+			return "", err
+		}
+		if bytes.HasPrefix(reply, id) {
+			return string(reply[idSize:]), nil
+		}
+	}
+}
