@@ -13,7 +13,7 @@ package shmchan
 //     hand, or that its value is there: so what frees the slot frees the extent at the same moment, and what gives a value back keeps it.
 //   - A position that was given up is used again. So whoever gives one up, or recovers it from a dead sender, or takes the single
 //     sender's role, first makes its extent nobody's: the next message there has nothing to do with it, and its end, which may tell
-//     nobody of room, frees nothing but its own.
+//     nobody of room, frees nothing but its own. So does a sender whose message goes into its slot after all.
 //   - tail is a hint: every extent below it was claimed. head is a hint: no extent below it is in use. Both are ends of
 //     extents, may lag, and only go up. An extent is claimed only if it ends at most a whole arena above head.
 //   - A sender waits for room with its position in hand, so that messages stay in order, and with no extent: nobody holds
@@ -216,7 +216,7 @@ func (a *arena) take(k, pos uint64) (b uint64, v verdict) {
 	return 0, corrupt
 }
 
-// drop makes the extent at b, claimed for pos, which the caller has in hand and is about to give up, nobody's.
+// drop makes the extent at b, claimed for pos, which the caller has in hand and needs no room for any more, nobody's.
 func (a *arena) drop(b, pos uint64) {
 	w := a.word(b).Load()
 	if k, ok := a.claimed(w, b); ok && k > 0 && w&extPosMask == pos&extPosMask {

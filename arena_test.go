@@ -79,6 +79,41 @@ func TestRoomGivenUpIsFree(t *testing.T) {
 	}
 }
 
+// A message that was given much room and is short goes into its slot and leaves the room to others; one that does not fit there keeps all of it.
+func TestRoomOfAShortMessage(t *testing.T) {
+	for name, roles := range kinds {
+		for how, more := range map[string][]Option{"": nil, ", checked": {WithChecksum()}, ", guarded": {WithFaultGuard()}} {
+			t.Run(name+how, func(t *testing.T) {
+				b := openBytes(t, smallArena(append(more, roles...)...)...)
+				h := b.BytesSender.h
+				send := func(n, seed int) {
+					require.NoError(t, b.SendFunc(t.Context(), 5*testBlock, func(buf []byte) (int, error) {
+						for i := range buf {
+							buf[i] = 0xee
+						}
+						return copy(buf, some(n, seed)), nil
+					}))
+				}
+				for _, n := range []int{0, 1, 8, inlineSmall} {
+					send(n, n)
+					require.Zero(t, h.arenaUsed(), "%d bytes", n)
+				}
+				require.NoError(t, b.TrySend(blocksOf(5, 1)))
+				require.NoError(t, b.TrySend(blocksOf(4, 2)))
+				for _, n := range []int{0, 1, 8, inlineSmall} {
+					takes(t, b.BytesReceiver, some(n, n))
+				}
+				takes(t, b.BytesReceiver, blocksOf(5, 1))
+				takes(t, b.BytesReceiver, blocksOf(4, 2))
+				send(inlineSmall+1, 3)
+				require.EqualValues(t, 5*testBlock, h.arenaUsed())
+				takes(t, b.BytesReceiver, some(inlineSmall+1, 3))
+				roomEverywhere(t, b.BytesSender, b.BytesReceiver)
+			})
+		}
+	}
+}
+
 // Who looks for room on behalf of a descriptor while the single sender is at work takes nothing from it.
 func TestRoomLookedForBesideTheSingleSender(t *testing.T) {
 	b := openBytes(t, smallArena(WithSingleSender())...)
@@ -438,7 +473,7 @@ func TestRoomWakes(t *testing.T) {
 				return second(b.Recv(nil))
 			},
 			"Close":  func(t *testing.T, b *Bytes) error { return b.Close() },
-			"Detach": nil, "cancel": nil, "SendFunc given up": nil, "nobody receives": nil,
+			"Detach": nil, "cancel": nil, "SendFunc given up": nil, "SendFunc of a short message": nil, "nobody receives": nil,
 		} {
 			t.Run(where+" "+what, func(t *testing.T) {
 				opts := smallArena()
@@ -457,10 +492,17 @@ func TestRoomWakes(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				given, giveUp := make(chan error), make(chan struct{})
-				if what == "SendFunc given up" {
+				if what == "SendFunc given up" || what == "SendFunc of a short message" {
 					inside := make(chan struct{})
 					go func() {
-						given <- other.SendFunc(t.Context(), 5*testBlock, func([]byte) (int, error) { close(inside); <-giveUp; return 0, no })
+						given <- other.SendFunc(t.Context(), 5*testBlock, func([]byte) (int, error) {
+							close(inside)
+							<-giveUp
+							if what == "SendFunc given up" {
+								return 0, no
+							}
+							return inlineSmall, nil
+						})
 					}()
 					<-inside
 				} else {
@@ -482,6 +524,9 @@ func TestRoomWakes(t *testing.T) {
 				case "SendFunc given up":
 					close(giveUp)
 					require.ErrorIs(t, <-given, no)
+				case "SendFunc of a short message":
+					close(giveUp)
+					require.NoError(t, <-given)
 				case "nobody receives":
 					want = ErrDisconnected
 					require.NoError(t, other.BytesReceiver.Detach())

@@ -358,6 +358,9 @@ func (s *BytesSender) trySend(p []byte) error {
 // will lie. What buf, of n bytes, holds when fill gets it is left over from earlier messages. buf is not to be kept. fill says how many bytes
 // the message has, which may be fewer. If it fails, panics, or says more than n or fewer than 0 (fs.ErrInvalid), nothing is sent. Others go
 // on meanwhile, but once the channel has come round to the slot that fill holds, or the arena to its room.
+//
+// A message that lies in the arena has room for n bytes there until it is received, also if fill has filled fewer. One that fits in its slot
+// after all, of 1008 bytes at most, is copied there, and its room is free again when SendFunc returns.
 func (s *BytesSender) SendFunc(ctx context.Context, n int, fill func(buf []byte) (int, error)) error {
 	h := s.h
 	if n < 0 || uint64(n) > h.info.maxMessage {
@@ -464,12 +467,23 @@ func (s *BytesSender) sendFunc(ctx context.Context, n int, fill func(buf []byte)
 	}
 	filled = true
 	meta := uint64(m)
-	if n > h.inline {
+	if m > h.inline {
 		meta |= metaArena
+	} else if n > h.inline {
+		h.intoSlot(pos, room[:m])
 	}
 	*(*uint64)(h.value(pos)) = meta
 	h.send.inside(h.oneSender, false)
 	return h.sendEnd(ctx, pos)
+}
+
+// intoSlot moves a message that has come out short from the arena into the slot of pos, which the call has in hand, and gives its room back.
+func (h *handle) intoSlot(pos uint64, msg []byte) {
+	at := unsafe.Add(h.value(pos), metaSize)
+	b := *(*uint64)(at)
+	copy(unsafe.Slice((*byte)(at), len(msg)), msg)
+	h.arena.drop(b, pos)
+	h.wakeRoom(true)
 }
 
 // content is a message as its slot says it is.

@@ -22,15 +22,9 @@ func TestBytesAgainstAGoChannel(t *testing.T) {
 	dirEmpty(t, dir)
 }
 
-// modelMessage is a message, and for how many bytes its sender asked.
-type modelMessage struct {
-	p    []byte
-	room int
-}
-
 // bytesModel is what the channel holds.
 type bytesModel struct {
-	queue    []modelMessage
+	queue    [][]byte
 	capacity int
 	closed   bool
 }
@@ -40,7 +34,7 @@ func (m *bytesModel) full() bool { return len(m.queue) == m.capacity }
 // longOnes is how many messages lie in the arena.
 func (m *bytesModel) longOnes(inline int) (n int) {
 	for _, p := range m.queue {
-		if p.room > inline {
+		if len(p) > inline {
 			n++
 		}
 	}
@@ -100,14 +94,14 @@ func bytesAgainstAGoChannel(t *rapid.T, dir string) {
 		case noRoom(room) && errors.Is(err, ErrFull):
 		default:
 			sameError(t, what, nil, err)
-			m.queue = append(m.queue, modelMessage{p, room})
+			m.queue = append(m.queue, p)
 		}
 	}
 	received := func(t *rapid.T, what string, dst, got []byte, err error) {
 		switch {
 		case len(m.queue) > 0:
 			sameError(t, what, nil, err)
-			if want := append(bytes.Clone(dst), m.queue[0].p...); !bytes.Equal(want, got) {
+			if want := append(bytes.Clone(dst), m.queue[0]...); !bytes.Equal(want, got) {
 				t.Fatalf("%s: %d bytes %.32x, not %d bytes %.32x", what, len(got), got, len(want), want)
 			}
 			m.queue = m.queue[1:]
