@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"unsafe"
@@ -64,6 +65,86 @@ func TestHugePagesAreThere(t *testing.T) {
 		require.Equal(t, int64(len(h.mem)), again(t, ch).Stats().HugeBytes)
 		require.Equal(t, int64(len(h.mem)), must[Info](t)(Inspect("test", WithDir(h.opts.dir))).HugeBytes)
 	}, WithHugePages(), WithCapacity(1<<15))
+}
+
+// hugeForms are forms of channel under the hammer: values that fill several huge pages, and messages in an arena.
+var hugeForms = []form{
+	{1 << 16, []Option{WithHugePages()}, 2, 2, "send", "func"},
+	{64, bulk(WithHugePages(), WithArena(4<<20)), 2, 2, "func", "func"},
+	{64, []Option{WithHugePages(), WithSingleSender(), WithSingleReceiver()}, 1, 1, "send", "recv"},
+}
+
+func init() {
+	// Says how much of its mapping is in huge pages once it has received so many values, and holds the next one until it is told to go on.
+	roles["huge"] = func(args []string) error {
+		r, err := OpenReceiver[message]("test", WithDir(args[0]), WithAttach())
+		if err != nil {
+			return err
+		}
+		n, err := strconv.ParseUint(args[1], 10, 64)
+		if err != nil {
+			return err
+		}
+		for seq := range n {
+			if m, err := r.Recv(); err != nil || m != newMessage(1, seq) {
+				return fmt.Errorf("value %d came as %d: %w", seq, m.Seq, err)
+			}
+		}
+		fmt.Println(hugeBytes(r.h.mem))
+		return r.RecvFunc(forever, func(*message) error {
+			fmt.Println("in")
+			_, err := fmt.Scanln(new(string))
+			return err
+		})
+	}
+}
+
+// Two processes have the same huge pages, and one that is killed with a value in hand leaves them, and the value, to the next.
+func TestHugePagesOfTwoProcesses(t *testing.T) {
+	if emulated() {
+		t.Skip("an emulator does not pass this advice on, though it says so")
+	}
+	if err := canHugePages(t); err != nil {
+		t.Skipf("no huge pages here: %v (from Linux 6.1 on, with /sys/kernel/mm/transparent_hugepage/shmem_enabled not deny, and memory that is free in one piece)", err)
+	}
+	ch := openTest[message](t, WithHugePages(), WithCapacity(1<<15))
+	h := ch.Sender.h
+	require.NoError(t, ch.Receiver.Detach())
+	lap := uint64(ch.Cap())
+	all := strconv.Itoa(len(h.mem))
+	for round := range 3 {
+		n := lap + 3
+		if round > 0 {
+			n = 0 // The one in hand comes again, and the rest behind it.
+		}
+		c := start(t, "huge", h.opts.dir, n)
+		if round == 0 {
+			for seq := range n + 1 {
+				require.NoError(t, ch.Send(newMessage(1, seq)))
+			}
+		}
+		require.Equal(t, all, c.line(), "the other process has small pages")
+		require.Equal(t, "in", c.line())
+		require.EqualValues(t, len(h.mem), hugeBytes(h.mem))
+		c.kill()
+	}
+	r := must[*Receiver[message]](t)(OpenReceiver[message]("test", WithDir(h.opts.dir)))
+	require.Equal(t, newMessage(1, lap+3), must[message](t)(r.Recv()))
+	require.EqualValues(t, len(h.mem), r.Stats().HugeBytes)
+	require.NoError(t, r.Detach())
+}
+
+// Kills, with the pages that the system gives, and where it gives none when the channel is made.
+func TestHugePagesKills(t *testing.T) {
+	for _, f := range hugeForms {
+		t.Run(f.String(), func(t *testing.T) { hammer(t, f, max(3, *kills/4), false) })
+		t.Run(f.String()+" none given", func(t *testing.T) {
+			was := madvise
+			t.Cleanup(func() { madvise = was })
+			madvise = func([]byte, int) error { return unix.EINVAL }
+			hammer(t, f, max(3, *kills/4), false)
+		})
+	}
 }
 
 // Where the system has none the channel works, and says that it has none.
