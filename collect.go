@@ -27,6 +27,8 @@ type Collection struct {
 	DryRun   bool // only say what would go
 	Values   bool // also channels that hold values which nobody has received, left by processes that died
 	Detached bool // also channels that nobody died in and that all have left by Detach: they may be waiting for somebody
+
+	Only func(name string) bool // if it is set, only channels whose name it is true for, and no files beside them
 }
 
 // Leftover is a file in the directory of channels that nobody alive holds, or that cannot be told. Why says why it goes, or is kept.
@@ -54,14 +56,14 @@ func Collect(c Collection, opts ...Option) ([]Leftover, error) {
 	}
 	var all []Leftover
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), hiddenPrefix) {
+		if strings.HasPrefix(e.Name(), hiddenPrefix) && c.Only == nil {
 			if l := leftBeside(filepath.Join(o.dir, e.Name()), e.Name(), !c.DryRun); l.Path != "" {
 				all = append(all, l)
 			}
 		}
 	}
 	for _, e := range entries {
-		if name, ok := strings.CutPrefix(e.Name(), filePrefix); ok && name != "" {
+		if name, ok := strings.CutPrefix(e.Name(), filePrefix); ok && name != "" && (c.Only == nil || c.Only(name)) {
 			if l, there := c.channel(name, &o); there {
 				all = append(all, l)
 			}

@@ -144,6 +144,30 @@ func TestCollect(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
+// A channel whose maker died before it had joined is nobody's, and Only is heeded: no other channel goes, and no file beside them.
+func TestCollectOnly(t *testing.T) {
+	dir := memDir(t)
+	for _, name := range []string{"never", "another"} {
+		o := newOptions([]Option{WithDir(dir)})
+		path := must[string](t)(pathOf(name, &o))
+		f, mem, err := create(name, path, &o, must[*header](t)(newHeader(name, &o, bytesLayout())))
+		require.NoError(t, err)
+		require.NoError(t, unmap(mem))
+		require.NoError(t, f.Close())
+	}
+	tmp := filepath.Join(dir, tmpPrefix+"1")
+	require.NoError(t, os.WriteFile(tmp, nil, 0o600))
+	only := Collection{Only: func(name string) bool { return name == "never" }}
+	found := collected(t, only, dir)
+	require.Len(t, found, 1)
+	require.True(t, found["never"].Goes)
+	require.Contains(t, found["never"].Why, "its maker died before it had joined")
+	require.ElementsMatch(t, []string{filepath.Base(tmp), "shmchan.another"}, files(t, dir))
+	require.Empty(t, collected(t, only, dir))
+	require.Len(t, collected(t, Collection{}, dir), 2)
+	dirEmpty(t, dir)
+}
+
 // A half of a pair stays as long as somebody holds the other.
 func TestCollectLeavesThePairTogether(t *testing.T) {
 	dir := memDir(t)
