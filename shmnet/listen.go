@@ -23,7 +23,8 @@
 package shmnet
 
 // Invariants of listening and dialling:
-//   - Whoever dials makes the pair and holds its side A before he says its name on the listener's channel.
+//   - Whoever dials makes the pair and holds its side A before he says its name on the listener's channel. He holds that channel only to say
+//     so, for it has 256 places, and to take one among many others costs a look at each of theirs.
 //   - The listener takes side B at once, not only when Accept is called, and says so with an empty message: the first of every
 //     connection, which no Write sends. Dial returns when it has come.
 //   - A pair whose side A has died before that is no connection. A pair that the listener cannot take it removes, which
@@ -152,25 +153,16 @@ func Listen(name string, opts ...shmchan.Option) (*Listener, error) {
 	}
 }
 
-// sweep removes the connections to this name of which all sides have died.
+// sweep removes the connections to this name that nobody alive holds: all sides have died, or who dialled did before it held its own.
 func (l *Listener) sweep() {
-	names, err := shmchan.List(l.opts...)
-	if err != nil {
-		return
-	}
-	for _, n := range names {
+	half := func(n string) bool {
 		if !isHalf(n, l.name) {
-			continue
+			return false
 		}
 		info, err := shmchan.Inspect(n, l.opts...)
-		dead := err == nil && info.Type == "[]byte" && len(info.Peers) > 0 // One that is being made has nobody yet.
-		for _, p := range info.Peers {
-			dead = dead && !p.Alive
-		}
-		if dead {
-			_ = shmchan.Remove(n, l.opts...)
-		}
+		return err == nil && info.Type == "[]byte"
 	}
+	_, _ = shmchan.Collect(shmchan.Collection{Values: true, Detached: true, Only: half}, l.opts...)
 }
 
 // serve takes the other side of the pairs that are named to it.
@@ -283,7 +275,7 @@ func Dial(name string, opts ...shmchan.Option) (*Conn, error) {
 // refusedEvery is how often one who dials and gets no answer looks whether somebody is alive who could give it.
 const refusedEvery = 100 * time.Millisecond
 
-// crowdedEvery is how often one who dials tries again while so many do that the listener's channel has no place for him.
+// crowdedEvery is how often, at first, one who dials tries again while so many do that the listener's channel has no place for him.
 const crowdedEvery = 5 * time.Millisecond
 
 // DialContext is Dial that also ends, with ctx.Err(), when ctx does.
@@ -299,24 +291,6 @@ func dial(ctx context.Context, name string, opts []shmchan.Option) (_ *Conn, err
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
-	open := func() (*shmchan.BytesSender, error) {
-		return shmchan.OpenBytesSender(name, helloOptions(opts, shmchan.WithAttach(), shmchan.WithDisconnect())...)
-	}
-	hellos, err := open()
-	for errors.Is(err, shmchan.ErrTooManyPeers) { // So many dial just now.
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(crowdedEvery):
-			hellos, err = open()
-		}
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, both{syscall.ECONNREFUSED, err}
-	} else if err != nil {
-		return nil, err
-	}
-	defer func() { _ = hellos.Detach() }()
 	listens, mode, err := whoListens(name, opts)
 	if err != nil {
 		return nil, err
@@ -344,7 +318,7 @@ func dial(ctx context.Context, name string, opts []shmchan.Option) (_ *Conn, err
 	refused := func(err error) bool {
 		return errors.Is(err, shmchan.ErrDisconnected) || errors.Is(err, shmchan.ErrClosed)
 	}
-	if err = hellos.SendContext(ctx, said); refused(err) {
+	if err = say(ctx, name, said, opts); refused(err) || errors.Is(err, fs.ErrNotExist) {
 		err = both{syscall.ECONNREFUSED, err}
 	}
 	for err == nil {
@@ -366,6 +340,26 @@ func dial(ctx context.Context, name string, opts []shmchan.Option) (_ *Conn, err
 		}
 	}
 	return nil, err
+}
+
+// say puts what one who dials says on the listener's channel, where it takes a place no longer than that.
+func say(ctx context.Context, name string, said []byte, opts []shmchan.Option) error {
+	open := func() (*shmchan.BytesSender, error) {
+		return shmchan.OpenBytesSender(name, helloOptions(opts, shmchan.WithAttach(), shmchan.WithDisconnect())...)
+	}
+	hellos, err := open()
+	for delay := crowdedEvery; errors.Is(err, shmchan.ErrTooManyPeers); delay = min(2*delay, refusedEvery) { // So many dial just now.
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(delay):
+			hellos, err = open()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(hellos.SendContext(ctx, said), hellos.Detach())
 }
 
 // stillThere is nil if an answer may still come to one who has said the name of his own pair to that listener.
