@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -242,6 +243,30 @@ func TestBytesSendFuncInVain(t *testing.T) {
 		}
 		for range b.Cap() {
 			require.Equal(t, some(most, 3), must[[]byte](t)(b.Recv(nil)))
+		}
+	})
+}
+
+// A context that has ended ends a call at once, also where there is nothing to wait for.
+func TestBytesContextEnded(t *testing.T) {
+	eachBytes(t, []int{0, 1, 4}, func(t *testing.T, b *Bytes) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		never := func([]byte) (int, error) { t.Error("called"); return 0, nil }
+		for _, n := range []int{10, b.MaxMessage()} {
+			require.ErrorIs(t, b.SendContext(ctx, some(n, 1)), context.Canceled)
+			require.ErrorIs(t, b.SendFunc(ctx, n, never), context.Canceled)
+			require.Zero(t, b.Len())
+			if b.Cap() > 0 {
+				require.NoError(t, b.Send(some(n, 2)))
+			}
+			p, err := b.RecvContext(ctx, []byte("abc"))
+			require.ErrorIs(t, err, context.Canceled)
+			require.Equal(t, "abc", string(p))
+			require.ErrorIs(t, b.RecvFunc(ctx, func(msg []byte) error { return second(never(msg)) }), context.Canceled)
+			if b.Cap() > 0 {
+				require.Equal(t, some(n, 2), must[[]byte](t)(b.Recv(nil)))
+			}
 		}
 	})
 }
@@ -570,6 +595,16 @@ func TestBytesOptions(t *testing.T) {
 	require.ErrorContains(t, err, "int64")
 	require.NoError(t, errors.Join(typed.Close(), typed.Detach()))
 
+	for _, n := range []int{1, maxMessage} {
+		o := newOptions([]Option{WithMaxMessage(n)})
+		require.Empty(t, o.invalid)
+		require.EqualValues(t, n, o.maxMessage)
+	}
+	for _, n := range []uint64{1, min(maxArena, math.MaxInt)} {
+		o := newOptions([]Option{WithArena(int(n))})
+		require.Empty(t, o.invalid)
+		require.Equal(t, n, o.arena)
+	}
 	for what, opts := range map[string][]Option{
 		"WithMaxMessage(0)":           {WithMaxMessage(0)},
 		"WithMaxMessage(-1)":          {WithMaxMessage(-1)},

@@ -42,6 +42,8 @@ func TestDoctorEdges(t *testing.T) {
 			nil, (*machine).checkContainerMemory, isBetter, "1 MiB, of which 1023 KiB are left", ""},
 		"memory: the inner limit is the lower": {map[string]string{here: "0::/a/b", ab + "memory.max": "1073741824", ab + "memory.current": "1073741824", a + "memory.max": "2147483648", a + "memory.current": "1073741824"},
 			nil, (*machine).checkContainerMemory, isBetter, "1 GiB, of which 0 B are left", ""},
+		"memory: the outer has less left": {map[string]string{here: "0::/a/b", ab + "memory.max": "1073741824", ab + "memory.current": "536870912", a + "memory.max": "1073741824", a + "memory.current": "1072693248"},
+			nil, (*machine).checkContainerMemory, isBetter, "1 GiB, of which 1 MiB are left", ""},
 		"memory: 64 MiB left":        {map[string]string{here: "0::/a", a + "memory.max": "134217728", a + "memory.current": "67108864"}, nil, (*machine).checkContainerMemory, isOK, "of which 64 MiB are left", ""},
 		"memory: more used than may": {map[string]string{here: "0::/a", a + "memory.max": "1048576", a + "memory.current": "2097152"}, nil, (*machine).checkContainerMemory, isBetter, "of which 0 B are left", ""},
 		"memory: use is not told":    {map[string]string{here: "0::/a", a + "memory.max": "1048576"}, nil, (*machine).checkContainerMemory, isOK, "none", ""},
