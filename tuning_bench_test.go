@@ -1,11 +1,14 @@
 package shmchan
 
-// What the options of memory cost and bring: the figures of docs/tuning.md. In this process, one goroutine, a channel of
-// 65536 values of 1 KiB (69 MiB) without a name.
+// What the options of memory cost and bring: the figures of docs/tuning.md. A channel of 65536 values of 1 KiB (69 MiB): without a name,
+// one goroutine in this process; and with a name, between two processes.
 
 import (
+	"fmt"
 	"runtime"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -110,5 +113,62 @@ func BenchmarkTuningLap(b *testing.B) {
 				require.NoError(b, ch.Detach())
 			})
 		}
+	}
+}
+
+func init() {
+	// Receives two laps, and says when each is over.
+	roles["laps"] = func(args []string) error {
+		i, err := strconv.Atoi(args[1])
+		if err != nil {
+			return err
+		}
+		r, err := OpenReceiver[kib]("test", append(tunings[i].attached, WithDir(args[0]), WithAttach())...)
+		if err != nil {
+			return err
+		}
+		fmt.Println("in")
+		for range 2 {
+			for seq := range uint64(tuningCapacity) {
+				if v, err := r.Recv(); err != nil || v[0] != seq {
+					return fmt.Errorf("value %d came as %d: %w", seq, v[0], err)
+				}
+			}
+			fmt.Println("over")
+		}
+		return r.Detach()
+	}
+}
+
+// Two laps from a new handle of this process to one of another.
+func BenchmarkTuningProcesses(b *testing.B) {
+	for i, c := range tunings {
+		b.Run(c.name, func(b *testing.B) {
+			var took [2]time.Duration
+			for b.Loop() {
+				dir := memDir(b)
+				ch := must[*Chan[kib]](b)(Open[kib]("test", append(c.made, WithDir(dir), WithCapacity(tuningCapacity))...))
+				s := must[*Sender[kib]](b)(OpenSender[kib]("test", append(c.attached, WithDir(dir))...))
+				other := start(b, "laps", dir, i)
+				require.Equal(b, "in", other.line())
+				for lap := range took {
+					began := time.Now()
+					for seq := range uint64(tuningCapacity) {
+						if err := s.Send(kib{seq}); err != nil {
+							b.Fatal(err)
+						}
+					}
+					require.Equal(b, "over", other.line())
+					took[lap] += time.Since(began)
+				}
+				other.wait()
+				require.NoError(b, s.Detach())
+				require.NoError(b, ch.Close())
+				require.NoError(b, ch.Detach())
+			}
+			for lap, name := range []string{"ns/value-first", "ns/value-second"} {
+				b.ReportMetric(float64(took[lap].Nanoseconds())/float64(b.N)/tuningCapacity, name)
+			}
+		})
 	}
 }
