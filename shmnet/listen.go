@@ -10,7 +10,8 @@
 //
 // A connection is a pair of channels of bytes (shmchan.OpenBytesDuplex), and a listener a channel on which those who dial leave the pair's
 // name. Nothing is left behind when a side is killed: the other side's calls fail with syscall.ECONNRESET, and its Close removes the
-// files; if both are killed at once, or one who dials is before he is heard, the next Listen on the name does.
+// files; if both are killed at once, or one who dials is before he is heard, the next Listen on the name does. A listener that is killed leaves its
+// channel to that too.
 //
 // Errors are those of sockets, in a *net.OpError: io.EOF, net.ErrClosed, os.ErrDeadlineExceeded, syscall.ECONNREFUSED, ECONNRESET, EPIPE, EADDRINUSE. As
 // with TCP, a Write to a side that has died succeeds as long as there is room; the Read says so at once. There is no SyscallConn and no File, for there is
