@@ -114,6 +114,30 @@ func TestRoomOfAShortMessage(t *testing.T) {
 	}
 }
 
+// Where the arena's words make no sense, each way to send a large message says so, sends nothing and gives its position back.
+func TestRoomThatMakesNoSense(t *testing.T) {
+	for name, roles := range kinds {
+		t.Run(name, func(t *testing.T) {
+			b := openBytes(t, smallArena(roles...)...)
+			a := b.BytesSender.h.arena
+			for what, send := range bytesSends(b) {
+				was := a.tail.Load()
+				a.tail.Store(was + 100*a.blocks)
+				require.ErrorIs(t, send(blocksOf(5, 1)), ErrCorrupt, what)
+				a.tail.Store(was)
+				require.Zero(t, b.Len(), what)
+				for i := range b.Cap() { // No slot is lost.
+					require.NoError(t, b.TrySend([]byte{byte(i)}), what)
+				}
+				for i := range b.Cap() {
+					takes(t, b.BytesReceiver, []byte{byte(i)})
+				}
+			}
+			roomEverywhere(t, b.BytesSender, b.BytesReceiver)
+		})
+	}
+}
+
 // Who looks for room on behalf of a descriptor while the single sender is at work takes nothing from it.
 func TestRoomLookedForBesideTheSingleSender(t *testing.T) {
 	b := openBytes(t, smallArena(WithSingleSender())...)

@@ -252,7 +252,7 @@ func TestBytesContextEnded(t *testing.T) {
 	eachBytes(t, []int{0, 1, 4}, func(t *testing.T, b *Bytes) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		never := func([]byte) (int, error) { t.Error("called"); return 0, nil }
+		never := func([]byte) (int, error) { t.Error("called"); return 0, nil } //nolint:unparam // As SendFunc wants it.
 		for _, n := range []int{10, b.MaxMessage()} {
 			require.ErrorIs(t, b.SendContext(ctx, some(n, 1)), context.Canceled)
 			require.ErrorIs(t, b.SendFunc(ctx, n, never), context.Canceled)
