@@ -156,6 +156,37 @@ func (a *audit) print(out io.Writer, quota uint64) {
 	}
 }
 
+// auditResult is the audit in JSON.
+type auditResult struct {
+	Passed          bool             `json:"passed"`
+	Problems        []string         `json:"problems"` // promises that were not kept
+	Sent            uint64           `json:"sent"`
+	Received        uint64           `json:"received"`
+	Lost            uint64           `json:"lost"`
+	Torn            uint64           `json:"torn"`
+	Redelivered     uint64           `json:"redelivered"`
+	Late            uint64           `json:"late"`
+	Unanswered      int              `json:"unanswered"`
+	SendersKilled   int              `json:"senders_killed"`
+	ReceiversKilled int              `json:"receivers_killed"`
+	PerSecond       uint64           `json:"per_second"`
+	Seconds         float64          `json:"seconds"`
+	LatencyNs       map[string]int64 `json:"latency_ns"`
+}
+
+func (a *audit) result(quota uint64) auditResult {
+	r := auditResult{
+		Sent: a.sent, Received: a.received, Lost: a.lost, Torn: a.torn, Redelivered: a.redelivered, Late: a.late, Unanswered: len(a.unanswered),
+		SendersKilled: a.killed[roleSender], ReceiversKilled: a.killed[roleReceiver], PerSecond: a.rate(), Seconds: a.elapsed.Seconds(),
+		Problems: append([]string{}, a.problems(quota)...), LatencyNs: map[string]int64{},
+	}
+	r.Passed = len(r.Problems) == 0
+	for name, p := range map[string]float64{"p50": 50, "p90": 90, "p99": 99, "p99_9": 99.9, "max": 100} {
+		r.LatencyNs[name] = int64(a.percentile(p))
+	}
+	return r
+}
+
 // grouped is n with its digits in threes.
 func grouped(n uint64) string {
 	s := fmt.Sprint(n)

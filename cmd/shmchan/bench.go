@@ -71,8 +71,9 @@ func newBenchCommand(w *where) *cobra.Command {
 		Long: `Measures for some ten seconds, between two real processes: a cache line there and back, as the yardstick; a value of 64
 bytes there and back, spinning and parked; values a second one way, of 8 to 1024 bytes, with single roles and with the default. Every
 value is checked. Other work on the machine shows in the figures. go run ./bench, in the repository, is the long form, beside other means.`,
-		Example: "  shmchan bench\n  shmchan bench --svg bench.svg\n  shmchan bench --json",
-		Args:    cobra.NoArgs,
+		Example:           "  shmchan bench\n  shmchan bench --svg bench.svg\n  shmchan bench --json",
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		PreRunE: func(*cobra.Command, []string) error {
 			if over < time.Millisecond || over > time.Minute {
 				return fmt.Errorf("--time %v: use 1ms to 1m", over)
@@ -106,6 +107,7 @@ value is checked. Other work on the machine shows in the figures. go run ./bench
 		},
 	}
 	cmd.Flags().StringVar(&svg, "svg", "", "write the plot to this file, too")
+	_ = cmd.MarkFlagFilename("svg", "svg") // It is there.
 	cmd.Flags().DurationVar(&over, "time", 800*time.Millisecond, "how long each measurement of values a second takes")
 	jsonFlag(cmd, &asJSON)
 	return cmd

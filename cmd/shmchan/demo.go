@@ -47,6 +47,7 @@ type demoOptions struct {
 	values   int
 	capacity int
 	machines int
+	asJSON   bool
 }
 
 func newDemo(w *where) *cobra.Command {
@@ -68,9 +69,12 @@ senders and receivers yourself meanwhile; the audit takes account of it.
 The trades come from a CSV file, over and over until each sender has sent its
 number. The file that comes with the program is synthetic: 2000 trades of invented
 shares, a random walk from a fixed seed, made by internal/gentrades.
-Your own is read with --input. %s`, senders, receivers, columnsHelp),
-		Example: "  shmchan demo\n  shmchan demo --values 100000 --capacity 0",
-		Args:    cobra.NoArgs,
+Your own is read with --input. %s
+
+With --json the audit is an object, and what happens is told on standard error.`, senders, receivers, columnsHelp),
+		Example:           "  shmchan demo\n  shmchan demo --values 100000 --capacity 0\n  shmchan demo --json | jq .latency_ns",
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		PreRunE: func(*cobra.Command, []string) error {
 			if o.values < 1 || o.values > maxValues {
 				return fmt.Errorf("--values %d: use a number from 1 to %d", o.values, maxValues)
@@ -87,12 +91,12 @@ Your own is read with --input. %s`, senders, receivers, columnsHelp),
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 			defer stop()
 			if o.machines == 2 {
-				if err := machinesDemo(ctx, o.values, cmd.OutOrStdout()); err != nil {
+				if err := machinesDemo(ctx, o, cmd.OutOrStdout(), cmd.ErrOrStderr()); err != nil {
 					return fail(err)
 				}
 				return nil
 			}
-			if err := runDemo(ctx, o, w, cmd.OutOrStdout()); err != nil {
+			if err := runDemo(ctx, o, w, cmd.OutOrStdout(), cmd.ErrOrStderr()); err != nil {
 				return fail(err)
 			}
 			return nil
@@ -103,6 +107,8 @@ Your own is read with --input. %s`, senders, receivers, columnsHelp),
 	f.IntVar(&o.values, "values", defaultValues, "how many values each of the senders sends")
 	f.IntVar(&o.machines, "machines", 1, "2: two directories of channels, joined by TCP alone, with a bridge over NATS whose ends are killed")
 	f.IntVar(&o.capacity, "capacity", shmchan.DefaultCapacity, "capacity of the channel; 0 is a rendezvous")
+	jsonFlag(cmd, &o.asJSON)
+	_ = cmd.MarkFlagFilename("input", "csv") // It is there.
 	return cmd
 }
 
@@ -137,7 +143,7 @@ type demo struct {
 	killed  map[string]int // with SIGKILL, by us or somebody else
 }
 
-func runDemo(ctx context.Context, o demoOptions, w *where, out io.Writer) (err error) {
+func runDemo(ctx context.Context, o demoOptions, w *where, out, notes io.Writer) (err error) {
 	rows, err := o.readInput()
 	if err != nil {
 		return fmt.Errorf("shmchan: %w", err)
@@ -147,7 +153,7 @@ func runDemo(ctx context.Context, o demoOptions, w *where, out io.Writer) (err e
 		return fmt.Errorf("shmchan: cannot find the program to start its processes: %w", err)
 	}
 	d := &demo{
-		demoOptions: o, where: w, program: program, name: newName(), show: newDisplay(out),
+		demoOptions: o, where: w, program: program, name: newName(), show: newDisplay(o.progress(out, notes)),
 		members: map[*process]struct{}{}, exits: make(chan *process, 2*maxProcesses),
 		started: map[string]int{}, killed: map[string]int{},
 	}
@@ -161,6 +167,14 @@ func runDemo(ctx context.Context, o demoOptions, w *where, out io.Writer) (err e
 	}
 	defer func() { err = errors.Join(err, d.clear()) }()
 	return d.run(ctx, out)
+}
+
+// progress is where it tells what happens.
+func (o *demoOptions) progress(out, notes io.Writer) io.Writer {
+	if o.asJSON {
+		return notes
+	}
+	return out
 }
 
 // readInput reads the trades.
@@ -229,7 +243,11 @@ func (d *demo) run(ctx context.Context, out io.Writer) error {
 		}
 	}
 	a := newAudit(d.shared, d.killed, d.channel.Stats())
-	a.print(out, d.quota())
+	if !d.asJSON {
+		a.print(out, d.quota())
+	} else if err := writeJSON(out, a.result(d.quota()), true); err != nil {
+		return fmt.Errorf("shmchan: cannot write: %w", err)
+	}
 	if n := len(a.problems(d.quota())); n > 0 {
 		return fmt.Errorf("shmchan: the audit failed in %d points; please report it with the output above", n)
 	}

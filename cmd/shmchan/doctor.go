@@ -66,8 +66,9 @@ says "ok", "could be better" or "bad", what to change, and what that brings. The
 some seconds, what can be measured on the spot, before and after. docs/tuning.md has more figures.
 
 It changes nothing, and needs no privileges. The exit status is 1 if something is bad.`,
-		Example: "  shmchan doctor\n  shmchan doctor --quick --json",
-		Args:    cobra.NoArgs,
+		Example:           "  shmchan doctor\n  shmchan doctor --quick --json",
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			m := thisMachine(w)
 			r := m.examine()

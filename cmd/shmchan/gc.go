@@ -6,7 +6,6 @@ package main
 import (
 	"fmt"
 	"path/filepath"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/shmchan/shmchan"
@@ -25,10 +24,6 @@ type leftover struct {
 	Error  string `json:"error,omitempty"`
 }
 
-// asFlags says it in flags where the library says it in fields of its Collection.
-var asFlags = strings.NewReplacer("to be taken with Detached and Values", "--detached --values take it",
-	"to be taken with Values", "--values takes it", "to be taken with Detached", "--detached takes it")
-
 func newCollect(w *where) *cobra.Command {
 	var c shmchan.Collection
 	var asJSON bool
@@ -42,8 +37,9 @@ ends are gone; temporaries and doorbells of the dead. It says of each why it goe
 What is held is never touched, nor is what cannot be told. A channel with values that nobody has received is
 kept, for somebody may come for them: --values takes those too. One that all have left by Detach, with nobody
 dead in it, waits for whoever comes next: --detached takes those too.`,
-		Example: "  shmchan gc --dry-run\n  shmchan gc\n  shmchan gc --values --detached --json",
-		Args:    cobra.NoArgs,
+		Example:           "  shmchan gc --dry-run\n  shmchan gc\n  shmchan gc --values --detached --json",
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := shmchan.Collect(c, w.options()...)
 			if err != nil {
@@ -53,9 +49,9 @@ dead in it, waits for whoever comes next: --detached takes those too.`,
 			var errs []error
 			found := []leftover{}
 			for _, l := range all {
-				f := leftover{l.Name, l.Path, l.Bytes, l.Values, l.Held, l.Goes, asFlags.Replace(l.Why), ""}
+				f := leftover{l.Name, l.Path, l.Bytes, l.Values, l.Held, l.Goes, asCommand.Replace(l.Why), ""}
 				if l.Err != nil {
-					f.Error = l.Err.Error()
+					f.Error = words(l.Err)
 					errs = append(errs, l.Err)
 				}
 				found = append(found, f)

@@ -29,8 +29,9 @@ func newList(w *where) *cobra.Command {
 		Short:   "List the channels",
 		Long: `Lists the channels: type, capacity, length, live senders and receivers, state, size and mode of the file, and
 values sent and received a second, from two looks. --json has all that stat shows of each.`,
-		Example: "  shmchan ls\n  shmchan ls --over 1s --json",
-		Args:    cobra.NoArgs,
+		Example:           "  shmchan ls\n  shmchan ls --over 1s --json",
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return list(cmd.OutOrStdout(), cmd.ErrOrStderr(), w, over, asJSON)
 		},

@@ -18,7 +18,9 @@ import (
 )
 
 // machinesDemo sends trades on one machine's channel and receives them on the other's, with both ends of the bridge killed on the way.
-func machinesDemo(ctx context.Context, values int, out io.Writer) (err error) {
+func machinesDemo(ctx context.Context, o demoOptions, out, notes io.Writer) (err error) {
+	values := o.values
+	tell := o.progress(out, notes)
 	dir, err := os.MkdirTemp("", "shmchan-machines-")
 	if err != nil {
 		return fmt.Errorf("shmchan: %w", err)
@@ -72,7 +74,7 @@ func machinesDemo(ctx context.Context, values int, out io.Writer) (err error) {
 			_ = cmd.Wait()
 		}
 	}()
-	fmt.Fprintf(out, "two machines: %s and %s, joined by %s; %s trades of 64 bytes\n", here, there, addr, grouped(uint64(values)))
+	fmt.Fprintf(tell, "two machines: %s and %s, joined by %s; %s trades of 64 bytes\n", here, there, addr, grouped(uint64(values)))
 
 	began := time.Now()
 	sent := make(chan error, 1)
@@ -116,20 +118,37 @@ func machinesDemo(ctx context.Context, values int, out io.Writer) (err error) {
 			if ends[name], texts[name], err = start(args...); err != nil {
 				return fmt.Errorf("shmchan: cannot start the %s end anew: %w", name, err)
 			}
-			fmt.Fprintf(out, "killed the %s end after %s trades, and started another\n", name, grouped(uint64(got)))
+			fmt.Fprintf(tell, "killed the %s end after %s trades, and started another\n", name, grouped(uint64(got)))
 		}
 	}
 	if err := <-sent; err != nil {
 		return err
 	}
 	d := time.Since(began)
-	fmt.Fprintf(out, "  sent       %s\n  received   %s\n  doubled    %s\n  lost       %s\n  in %v, %s a second\n", grouped(uint64(values)), grouped(uint64(got)),
+	if o.asJSON {
+		r := machinesResult{got == values, values, got, doubled, values - got, float64(values) / d.Seconds(), d.Seconds()}
+		if err := writeJSON(out, r, true); err != nil {
+			return fmt.Errorf("shmchan: cannot write: %w", err)
+		}
+	}
+	fmt.Fprintf(tell, "  sent       %s\n  received   %s\n  doubled    %s\n  lost       %s\n  in %v, %s a second\n", grouped(uint64(values)), grouped(uint64(got)),
 		grouped(uint64(doubled)), grouped(uint64(values-got)), d.Round(time.Millisecond), grouped(uint64(float64(values)/d.Seconds())))
 	if got != values {
 		return fmt.Errorf("shmchan: %d trades were lost; please report it with the output above", values-got)
 	}
-	fmt.Fprintln(out, "PASSED")
+	fmt.Fprintln(tell, "PASSED")
 	return nil
+}
+
+// machinesResult is what became of the trades, in JSON.
+type machinesResult struct {
+	Passed    bool    `json:"passed"`
+	Sent      int     `json:"sent"`
+	Received  int     `json:"received"` // each counted once
+	Doubled   int     `json:"doubled"`
+	Lost      int     `json:"lost"`
+	PerSecond float64 `json:"per_second"`
+	Seconds   float64 `json:"seconds"`
 }
 
 // freeAddress is one that nobody listens on.

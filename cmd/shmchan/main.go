@@ -25,6 +25,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	addCompletion(root)
 	cmd, err := root.ExecuteC()
 	var failed *failure
 	switch {
@@ -49,7 +50,7 @@ func (f *failure) Error() string { return fmt.Sprint(f.lines) }
 func fail(errs ...error) error {
 	f := &failure{}
 	for _, err := range errs {
-		f.lines = append(f.lines, err.Error())
+		f.lines = append(f.lines, words(err))
 	}
 	return f
 }
@@ -72,13 +73,17 @@ func newRoot() *cobra.Command {
 		Long: "Shows and removes channels that programs have made with the package\n" +
 			"github.com/shmchan/shmchan, and demonstrates them with real processes.\n\n" +
 			"The exit status is 0, 1 for what failed, 2 for wrong usage. Results go to standard\n" +
-			"output, with --json as JSON; an error is a line on standard error.",
+			"output, with --json, which every command takes, as JSON; an error is a line on\n" +
+			"standard error.",
 		Example:       "  shmchan ls\n  shmchan stat trades --watch\n  shmchan top",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&w.dir, "dir", "",
 		"the directory of the channels (default: $"+shmchan.EnvDir+", or else the system's memory file system)")
+	_ = root.MarkPersistentFlagDirname("dir") // It is there.
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(newHelp(root))
 	root.AddCommand(newList(w), newStat(w), newRemove(w), newVersion(), newDemo(w), newDemoSender(w), newDemoReceiver(w), newDoctor(w), newDoctorEcho(), newExport(w))
 	root.AddCommand(newTail(w), newRecv(w), newSend(w), newSchema(w))
 	root.AddCommand(newTop(w), newCollect(w), newBenchCommand(w), newBenchPeer(), newBridge(w), newDemoBridge(w))

@@ -25,8 +25,10 @@ func newRecv(w *where) *cobra.Command {
 		Long: "Takes values out of a channel and writes them to standard output as JSON lines or CSV, until it is\n" +
 			"closed and drained. A value counts as received once its line was written: if that fails, it stays.\n" +
 			"With --count it fails if the channel closes before so many came.",
-		Example: "  shmchan recv --count 1 ticks\n  shmchan recv --format csv --timeout 5s ticks",
-		Args:    exactlyOneName,
+		Example:           "  shmchan recv --count 1 ticks\n  shmchan recv --format csv --timeout 5s ticks",
+		Args:              exactlyOneName,
+		ValidArgsFunction: completeChannels(w, 1),
+		PreRunE:           func(*cobra.Command, []string) error { return f.checkToWrite() },
 		RunE: f.whileAsked(func(ctx context.Context, cmd *cobra.Command, name string) error {
 			if timeout < 0 {
 				return fmt.Errorf("--timeout %v: a time is 0 or more", timeout)
@@ -34,7 +36,7 @@ func newRecv(w *where) *cobra.Command {
 			return receive(ctx, cmd.OutOrStdout(), w, name, &f, count, timeout)
 		}),
 	}
-	f.flags(cmd)
+	f.flagsToWrite(cmd)
 	cmd.Flags().Uint64Var(&count, "count", 0, "take so many values; 0: all until the channel is closed")
 	cmd.Flags().DurationVar(&timeout, "timeout", 0, "fail if a value does not come in this time, as 500ms or 5s; 0: wait")
 	return cmd
@@ -64,8 +66,10 @@ func receive(ctx context.Context, out io.Writer, w *where, name string, f *form,
 		case err == nil:
 		case errors.Is(err, shmchan.ErrClosed) && count == 0, ctx.Err() != nil && count == 0:
 			return nil
-		case errors.Is(err, shmchan.ErrClosed), ctx.Err() != nil:
-			return fail(fmt.Errorf("shmchan: channel %q: received %d values of %d: %w", name, n, count, err))
+		case ctx.Err() != nil:
+			return fail(fmt.Errorf("shmchan: channel %q: interrupted: %d of %d values received", name, n, count))
+		case errors.Is(err, shmchan.ErrClosed):
+			return fail(fmt.Errorf("shmchan: channel %q: closed and drained: %d of %d values received", name, n, count))
 		case errors.Is(err, context.DeadlineExceeded):
 			return fail(fmt.Errorf("shmchan: channel %q: no value came in %v, after %d; wait longer with --timeout", name, timeout, n))
 		case errors.Is(err, shmchan.ErrCorrupt):

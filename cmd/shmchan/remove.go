@@ -33,7 +33,7 @@ func newRemove(w *where) *cobra.Command {
 				r := removed{Name: name, Removed: true}
 				if err := shmchan.Remove(name, w.options()...); err != nil {
 					errs = append(errs, err)
-					r.Removed, r.Error = false, err.Error()
+					r.Removed, r.Error = false, words(err)
 				}
 				results = append(results, r)
 			}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"text/tabwriter"
 
 	"github.com/shmchan/shmchan"
 	"github.com/shmchan/shmchan/cmd/shmchan/internal/values"
@@ -19,10 +20,11 @@ func newSchema(w *where) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "schema NAME",
 		Short: "Show the layout of a channel's values",
-		Long: "Shows the layout of a channel's values: as its lines (path, kind, offset, size, alignment), with --go as a Go\n" +
+		Long: "Shows the layout of a channel's values: a table of its fields, in bytes, with --go as a Go\n" +
 			"type that has the same layout, so that a program with it can open the channel, or with --json.",
-		Example: "  shmchan schema --go ticks\n  shmchan schema --json ticks",
-		Args:    exactlyOneName,
+		Example:           "  shmchan schema --go ticks\n  shmchan schema --json ticks",
+		Args:              exactlyOneName,
+		ValidArgsFunction: completeChannels(w, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if asGo && asJSON {
 				return errors.New("--go and --json exclude each other")
@@ -92,6 +94,8 @@ func schema(out io.Writer, w *where, name string, asGo, asJSON bool) error {
 			Layout     jsonField `json:"layout"`
 		}{info.Type, info.MaxMessage, jsonOf(&l.Root)})
 	}
-	_, err = fmt.Fprintf(out, "%s\n%s", plain(info.Type), info.Layout)
-	return err
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "%s, %s\n\n", typeOf(info), sizeOf(info))
+	showFields(t, fieldsOf(info.Layout))
+	return t.Flush()
 }

@@ -14,6 +14,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// sendResult is what became of the lines, in JSON.
+type sendResult struct {
+	Sent   int    `json:"sent"`
+	Closed bool   `json:"closed"`         // by this command
+	Line   int    `json:"line,omitempty"` // that could not be sent, from 1
+	Error  string `json:"error,omitempty"`
+}
+
 func newSend(w *where) *cobra.Command {
 	var f form
 	var closes bool
@@ -22,46 +30,70 @@ func newSend(w *where) *cobra.Command {
 		Short: "Put values into a channel, from lines",
 		Long: "Reads values from standard input, JSON lines or CSV, and sends them, waiting while the channel is full.\n" +
 			"It is strict: every field once, none other, each in its range. The first bad line ends it, with the line's\n" +
-			"number and how many values were sent before.",
-		Example: "  echo '{\"Sym\":[65,0,0,0,0,0,0,0],\"Px\":99.5,\"Qty\":100}' | shmchan send ticks\n  shmchan send --format csv ticks <ticks.csv",
-		Args:    exactlyOneName,
+			"number and how many values were sent before, which --json says as an object. It sends to a channel that is\n" +
+			"there, and makes none.",
+		Example:           "  echo '{\"Sym\":[65,0,0,0,0,0,0,0],\"Px\":99.5,\"Qty\":100}' | shmchan send ticks\n  shmchan send --format csv ticks <ticks.csv",
+		Args:              exactlyOneName,
+		ValidArgsFunction: completeChannels(w, 1),
 		RunE: f.whileAsked(func(ctx context.Context, cmd *cobra.Command, name string) error {
-			return sendLines(ctx, cmd.InOrStdin(), w, name, &f, closes)
+			r, err := sendLines(ctx, cmd.InOrStdin(), w, name, &f, closes)
+			var failed []error
+			if err != nil {
+				r.Error = words(err)
+				failed = append(failed, err)
+			}
+			if f.asJSON {
+				if err := writeJSON(cmd.OutOrStdout(), r, false); err != nil {
+					failed = append(failed, fmt.Errorf("shmchan: cannot write: %w", err))
+				}
+			}
+			if len(failed) > 0 {
+				return fail(failed...)
+			}
+			return nil
 		}),
 	}
 	f.flags(cmd)
 	cmd.Flags().BoolVar(&closes, "close", false, "close the channel when all was sent")
+	cmd.Flags().BoolVar(&f.asJSON, "json", false, "write how many values were sent, as JSON")
 	return cmd
 }
 
-func sendLines(ctx context.Context, in io.Reader, w *where, name string, f *form, closes bool) error {
+func sendLines(ctx context.Context, in io.Reader, w *where, name string, f *form, closes bool) (r sendResult, err error) {
 	ch, err := shmchan.OpenRawSender(name, w.options()...)
 	if err != nil {
-		return fail(err)
+		return r, err
 	}
 	defer func() { _ = ch.Detach() }()
 	if err := f.fits(name, ch.Layout()); err != nil {
-		return fail(err)
+		return r, err
 	}
 	text := newReader(in, f, ch.Layout())
-	for n := 0; ; n++ {
-		v, err := text.next()
-		if errors.Is(err, io.EOF) {
+	lines := text.each(ctx)
+	for {
+		l, ok := lines()
+		if !ok {
+			return r, fmt.Errorf("shmchan: channel %q: interrupted; %s sent", name, valuesWere(r.Sent))
+		}
+		if errors.Is(l.err, io.EOF) {
 			break
 		}
-		if err == nil {
-			if err = ch.SendContext(ctx, v); err != nil {
-				err = fmt.Errorf("line %d: %w", text.n, err)
+		if l.err == nil {
+			if l.err = ch.SendContext(ctx, l.value); l.err != nil && ctx.Err() != nil {
+				l.err = errors.New("interrupted while it waited for room")
 			}
 		}
-		if err != nil {
-			return fail(fmt.Errorf("shmchan: channel %q: %w; %d values were sent before it", name, err, n))
+		if l.err != nil {
+			r.Line = text.n
+			return r, fmt.Errorf("shmchan: channel %q: line %d: %w; %s sent before it", name, text.n, l.err, valuesWere(r.Sent))
 		}
+		r.Sent++
 	}
 	if closes {
 		if err := ch.Close(); err != nil {
-			return fail(err)
+			return r, err
 		}
+		r.Closed = true
 	}
-	return nil
+	return r, nil
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -25,7 +26,7 @@ func newStat(w *where) *cobra.Command {
 		Long: `Shows all that can be known of a channel from outside: what it is, how full, what it has counted, values a
 second from two looks, who is attached and what these processes are, and the layout of its values.
 
-With --watch it looks again and again until it is interrupted, or the channel is gone: on a terminal in place, else a line for
+With --watch it looks again and again until it is interrupted, or the channel is gone: on a terminal what changes, in place, else a line for
 each look, which --json makes an object.`,
 		Example:           "  shmchan stat trades\n  shmchan stat trades --watch --every 2s\n  shmchan stat trades --watch --json | jq .rates",
 		Args:              exactlyOneName,
@@ -75,7 +76,7 @@ func watchOne(ctx context.Context, out io.Writer, name string, w *where, every t
 			return writeJSON(out, v, false)
 		case terminal != nil:
 			var text strings.Builder
-			if err := show(&text, v); err != nil {
+			if err := showLive(&text, v); err != nil {
 				return err
 			}
 			redraw(terminal, text.String())
@@ -85,13 +86,6 @@ func watchOne(ctx context.Context, out io.Writer, name string, w *where, every t
 			v.At.Format("15:04:05.000"), v.State, v.Length, v.Capacity, v.info.Sent, v.info.Received, v.Rates.sent(), v.Rates.received(), v.Senders, v.Receivers, v.Waiting, v.Dead)
 		return err
 	})
-}
-
-func exactlyOneName(_ *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("name one channel, not %d", len(args))
-	}
-	return nil
 }
 
 func show(out io.Writer, v *view) error {
@@ -117,29 +111,50 @@ func show(out io.Writer, v *view) error {
 		fmt.Fprintf(t, "%v\t%v\n", f[0], f[1])
 	}
 	for _, c := range counters {
-		fmt.Fprintf(t, "%s\t%s\n", c.label, strings.TrimSpace(fmt.Sprint(v.Counters[c.key], " ", c.note)))
+		fmt.Fprintf(t, "%s\t%s\n", c.label, strings.TrimSpace(shownCount(c.key, v.Counters[c.key])+" "+c.note))
 	}
 	if r := v.Rates; r != nil {
 		fmt.Fprintf(t, "sent/s\t%s\nreceived/s\t%s (over %.1f s)\n", r.sent(), r.received(), r.Over)
 	}
-	fmt.Fprintf(t, "\nPID\tROLES\tALIVE\tBLOCKED\tSINCE\tCOMMAND\n")
-	for i, p := range info.Peers {
+	fmt.Fprintln(t)
+	showPeers(t, v)
+	fmt.Fprintln(t)
+	showFields(t, v.Layout)
+	return t.Flush()
+}
+
+// showPeers shows who is attached.
+func showPeers(t io.Writer, v *view) {
+	if len(v.Peers) == 0 {
+		fmt.Fprintln(t, "nobody holds it")
+		return
+	}
+	fmt.Fprintf(t, "PID\tROLES\tALIVE\tBLOCKED\tSINCE\tCOMMAND\n")
+	for i, p := range v.info.Peers {
 		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\n", p.PID, rolesOf(p), yesNo(p.Alive), v.Peers[i].Blocked, moment(p.Since), commandShown(v.Peers[i]))
 	}
-	if len(info.Peers) == 0 {
-		fmt.Fprintln(t, "nobody holds it")
+}
+
+// showLive shows what changes, in so few lines that a terminal of 24 has room for those who are attached.
+func showLive(out io.Writer, v *view) error {
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "%s  %s  %s  %s\n\n", plain(v.Name), v.At.Format("15:04:05"), v.State, typeOf(v.info))
+	cells := [][2]string{
+		{"in channel", fmt.Sprintf("%d of %d", v.Length, v.Capacity)}, {"memory", byteCount(v.MemoryBytes)},
+		{"sent/s", v.Rates.sent()}, {"received/s", v.Rates.received()},
+		{"waiting", fmt.Sprint(v.Waiting)}, {"dead", fmt.Sprint(v.Dead)},
 	}
-	fmt.Fprintf(t, "\nFIELD\tKIND\tOFFSET\tSIZE\tALIGN\n")
-	for line := range strings.Lines(info.Layout) {
-		fields := strings.Fields(line)
-		for i := range fields {
-			fields[i] = plain(fields[i])
-		}
-		if len(fields) > 0 && fields[0] == "." {
-			fields[0] = "(the value)"
-		}
-		fmt.Fprintln(t, strings.Join(fields, "\t"))
+	for _, c := range counters {
+		cells = append(cells, [2]string{c.label, shownCount(c.key, v.Counters[c.key])})
 	}
+	for pair := range slices.Chunk(cells, 2) {
+		for _, c := range pair {
+			fmt.Fprintf(t, "%s\t%s\t", c[0], c[1])
+		}
+		fmt.Fprintln(t)
+	}
+	fmt.Fprintln(t)
+	showPeers(t, v)
 	return t.Flush()
 }
 

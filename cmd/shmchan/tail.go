@@ -24,13 +24,15 @@ func newTail(w *where) *cobra.Command {
 			"lines or CSV, until it is closed and drained, or until it is interrupted. It takes nothing, writes nothing\n" +
 			"and nobody waits for it: what was written over before it looked is missed. How many is\n" +
 			"said on standard error, and with --format json also as a line {\"missed\":N} where they were.",
-		Example: "  shmchan tail ticks\n  shmchan tail --format csv --count 10 ticks",
-		Args:    exactlyOneName,
+		Example:           "  shmchan tail ticks\n  shmchan tail --format csv --count 10 ticks",
+		Args:              exactlyOneName,
+		ValidArgsFunction: completeChannels(w, 1),
+		PreRunE:           func(*cobra.Command, []string) error { return f.checkToWrite() },
 		RunE: f.whileAsked(func(ctx context.Context, cmd *cobra.Command, name string) error {
 			return tail(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr(), w, name, &f, count)
 		}),
 	}
-	f.flags(cmd)
+	f.flagsToWrite(cmd)
 	cmd.Flags().Uint64Var(&count, "count", 0, "end after so many values; 0: go on")
 	return cmd
 }

@@ -27,11 +27,19 @@ import (
 type form struct {
 	format string
 	raw    bool
+	asJSON bool // what is written
 }
 
 func (f *form) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.format, "format", "json", "json: a JSON value a line; csv: a first line with the fields' names, then a value a line")
 	cmd.Flags().BoolVar(&f.raw, "raw", false, "of a channel of bytes: a message is a line of text as it is, instead of base64")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"json", "csv"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// flagsToWrite are those of a command that writes values.
+func (f *form) flagsToWrite(cmd *cobra.Command) {
+	f.flags(cmd)
+	cmd.Flags().BoolVar(&f.asJSON, "json", false, "the same as --format json, which it is if nothing is said")
 }
 
 // whileAsked is a command's RunE: it does what do does until the user interrupts that.
@@ -52,6 +60,17 @@ func (f *form) check() error {
 		return fmt.Errorf("--format %q: use json or csv", f.format)
 	case f.raw && f.format == "csv":
 		return errors.New("--raw and --format csv exclude each other")
+	}
+	return nil
+}
+
+// checkToWrite is for a command that writes values.
+func (f *form) checkToWrite() error {
+	switch {
+	case f.asJSON && f.format == "csv":
+		return errors.New("--json and --format csv exclude each other")
+	case f.asJSON && f.raw:
+		return errors.New("--json and --raw exclude each other")
 	}
 	return nil
 }
@@ -135,7 +154,7 @@ func (w *writer) write(v []byte) error {
 	return w.flush()
 }
 
-// reader reads values from lines. Its errors say in which line.
+// reader reads values from lines; n says in which it is.
 type reader struct {
 	form   *form
 	layout *shmchan.Layout
@@ -158,15 +177,43 @@ func newReader(in io.Reader, f *form, l *shmchan.Layout) *reader {
 	return r
 }
 
-// next is the next value, or io.EOF. It stays until the next call.
-func (r *reader) next() ([]byte, error) {
-	v, err := r.read()
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = fmt.Errorf("line %d: %w", r.n, err)
-	}
-	return v, err
+// lineRead is a value, or why there is none: io.EOF behind the last.
+type lineRead struct {
+	value []byte
+	err   error
 }
 
+// each returns a function that waits for the next value, which stays until its next call; false: ctx has ended. A
+// read from a terminal or a pipe cannot be interrupted, so another goroutine does that, and may be left in it.
+func (r *reader) each(ctx context.Context) func() (lineRead, bool) {
+	ask, answer := make(chan struct{}), make(chan lineRead, 1)
+	go func() {
+		for {
+			select {
+			case <-ask:
+				v, err := r.read()
+				answer <- lineRead{v, err}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() (lineRead, bool) {
+		select {
+		case ask <- struct{}{}:
+		case <-ctx.Done():
+			return lineRead{}, false
+		}
+		select {
+		case l := <-answer:
+			return l, true
+		case <-ctx.Done():
+			return lineRead{}, false
+		}
+	}
+}
+
+// read is the next value, or io.EOF. It stays until the next call.
 func (r *reader) read() ([]byte, error) {
 	if r.csv != nil {
 		return r.readCSV()
@@ -197,6 +244,14 @@ func (r *reader) read() ([]byte, error) {
 		return nil, errors.New("a message is a JSON string of base64; use --raw for lines of text")
 	}
 	return decode(*s)
+}
+
+// valuesWere is so many values and the verb.
+func valuesWere(n int) string {
+	if n == 1 {
+		return "1 value was"
+	}
+	return fmt.Sprintf("%d values were", n)
 }
 
 func decode(s string) ([]byte, error) {

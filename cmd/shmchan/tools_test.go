@@ -76,7 +76,9 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 			}
 		}
 	}
-	check(newRoot())
+	root := newRoot()
+	addCompletion(root)
+	check(root)
 }
 
 func TestChannelsComplete(t *testing.T) {
@@ -335,7 +337,7 @@ func TestGC(t *testing.T) {
 	require.Equal(t, []string{"held"}, names)
 	status, _, stderr = shmchanRun("gc", "--dir", filepath.Join(dir, "missing"))
 	require.Equal(t, 1, status)
-	require.Contains(t, stderr, "check the directory")
+	require.Contains(t, stderr, "check --dir")
 }
 
 func TestTopInATerminal(t *testing.T) {

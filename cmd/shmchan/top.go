@@ -69,8 +69,9 @@ func newTop(w *where) *cobra.Command {
 		Long: `Shows all channels on the terminal, live. Keys: q quits; a letter sorts by a column, and once more the other way
 round (n name, t type, l length, c capacity, s sent, r received, p processes, w waiting, d dead, m memory, a state); up, down, page up and
 page down move. There are no colours if NO_COLOR is set. With --json it needs no terminal and writes an object for each look, in a line.`,
-		Example: "  shmchan top\n  shmchan top --every 250ms --sort s\n  shmchan top --json | jq -c '.channels[] | [.name, .length]'",
-		Args:    cobra.NoArgs,
+		Example:           "  shmchan top\n  shmchan top --every 250ms --sort s\n  shmchan top --json | jq -c '.channels[] | [.name, .length]'",
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		PreRunE: func(*cobra.Command, []string) error {
 			if columnOf(sort) < 0 {
 				return fmt.Errorf("--sort %s: use the letter of a column, %s", sort, strings.Join(columnKeys(), " "))
@@ -109,6 +110,7 @@ page down move. There are no colours if NO_COLOR is set. With --json it needs no
 	}
 	cmd.Flags().DurationVar(&every, "every", time.Second, "how often to look")
 	cmd.Flags().StringVar(&sort, "sort", "n", "the column to sort by, by its letter")
+	_ = cmd.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(columnKeys(), cobra.ShellCompDirectiveNoFileComp)) // It is there.
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

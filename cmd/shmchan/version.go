@@ -19,10 +19,11 @@ const layoutVersion = 5
 func newVersion() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "version",
-		Short:   "Show the version of this program and of the layout it reads",
-		Example: "  shmchan version\n  shmchan version --json",
-		Args:    cobra.NoArgs,
+		Use:               "version",
+		Short:             "Show the version of this program and of the layout it reads",
+		Example:           "  shmchan version\n  shmchan version --json",
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			info, ok := debug.ReadBuildInfo()
 			if !ok {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"strings"
 	"syscall"
@@ -19,7 +20,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// counters are what a channel counts, in the order in which they are shown. A new one is a line.
+// counters are what a channel counts, in the order in which they are shown. A new one is a line. Those whose key ends in _ns
+// are nanoseconds, and shown in words.
 var counters = []struct {
 	key, label, note string
 	of               func(*shmchan.Stats) uint64
@@ -32,8 +34,10 @@ var counters = []struct {
 	{"high_water", "high water", "(the most values that were seen in the channel)", func(s *shmchan.Stats) uint64 { return uint64(s.HighWater) }},
 	{"send_waits", "send waits", "(calls to send that parked)", func(s *shmchan.Stats) uint64 { return s.Send.Parks }},
 	{"recv_waits", "recv waits", "(calls to receive that parked)", func(s *shmchan.Stats) uint64 { return s.Recv.Parks }},
-	{"send_blocked_ns", "send blocked", "(nanoseconds)", func(s *shmchan.Stats) uint64 { return uint64(s.Send.Blocked) }},
-	{"recv_blocked_ns", "recv blocked", "(nanoseconds)", func(s *shmchan.Stats) uint64 { return uint64(s.Recv.Blocked) }},
+	{"send_blocked_ns", "send blocked", "(time that calls have waited, summed over them)", func(s *shmchan.Stats) uint64 { return uint64(s.Send.Blocked) }},
+	{"recv_blocked_ns", "recv blocked", "", func(s *shmchan.Stats) uint64 { return uint64(s.Recv.Blocked) }},
+	{"spins_paid", "spins paid", "(waits that were over before the call parked, in both directions)", func(s *shmchan.Stats) uint64 { return s.Send.SpinsPaid + s.Recv.SpinsPaid }},
+	{"spins_vain", "spins vain", "(spins that were given up)", func(s *shmchan.Stats) uint64 { return s.Send.SpinsVain + s.Recv.SpinsVain }},
 	{"wakes", "wakes", "(sent, in both directions)", func(s *shmchan.Stats) uint64 { return s.Send.Wakes + s.Recv.Wakes }},
 	{"wakes_saved", "wakes saved", "(not sent as nobody waited, or one was for many)", func(s *shmchan.Stats) uint64 { return s.Send.Saved + s.Recv.Saved }},
 }
@@ -58,6 +62,9 @@ type view struct {
 	SingleReceiver bool              `json:"single_receiver"`
 	Checksum       bool              `json:"checksum"`
 	HugePages      bool              `json:"huge_pages"`
+	HugeBytes      int64             `json:"huge_page_bytes,omitempty"`
+	Arena          int64             `json:"arena_bytes,omitempty"` // that messages share which do not fit in a slot
+	ArenaUsed      int64             `json:"arena_used_bytes,omitempty"`
 	Waiting        int               `json:"waiting"`
 	Dead           int               `json:"dead"`
 	Counters       map[string]uint64 `json:"counters,omitempty"`
@@ -91,9 +98,31 @@ type peerView struct {
 type fieldView struct {
 	Path   string `json:"path"`
 	Kind   string `json:"kind"`
-	Offset string `json:"offset"`
-	Size   string `json:"size"`
-	Align  string `json:"align"`
+	Offset int    `json:"offset"`
+	Size   int    `json:"size"`
+	Align  int    `json:"align"`
+}
+
+// fieldsOf is a canonical layout, a field a line.
+func fieldsOf(layout string) (all []fieldView) {
+	for line := range strings.Lines(layout) {
+		var f fieldView
+		if n, _ := fmt.Sscan(line, &f.Path, &f.Kind, &f.Offset, &f.Size, &f.Align); n == 5 {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// showFields shows a layout as a table.
+func showFields(t io.Writer, fields []fieldView) {
+	fmt.Fprintf(t, "FIELD\tKIND\tOFFSET\tSIZE\tALIGN\n")
+	for _, f := range fields {
+		if f.Path == "." {
+			f.Path = "(the value)"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\n", plain(f.Path), plain(f.Kind), f.Offset, f.Size, f.Align)
+	}
 }
 
 // look looks at a channel. There is a view in any case; the error is why it says no more.
@@ -102,13 +131,14 @@ func look(name string, w *where) (*view, error) {
 	info, err := shmchan.Inspect(name, w.options()...)
 	v := &view{Name: name, At: at, State: stateOf(info, err), info: info}
 	if err != nil {
-		v.Error = err.Error()
+		v.Error = words(err)
 		return v, err
 	}
 	v.Path, v.Made, v.Maker, v.Type = info.Path, &info.Created, info.PID, info.Type
 	v.ValueBytes, v.MaxMessage, v.Capacity, v.Length = info.Size, info.MaxMessage, info.Cap, info.Len
 	v.Senders, v.Receivers, v.Waiting = info.Senders, info.Receivers, info.Waiting
 	v.SingleSender, v.SingleReceiver, v.Checksum, v.HugePages = info.SingleSender, info.SingleReceiver, info.Checksum, info.HugePages
+	v.HugeBytes, v.Arena, v.ArenaUsed = info.HugeBytes, info.Arena, info.ArenaUsed
 	v.FileBytes, v.MemoryBytes, v.Mode = info.Bytes, memoryOf(info), info.Mode.String()
 	v.Counters = map[string]uint64{}
 	for _, c := range counters {
@@ -120,11 +150,7 @@ func look(name string, w *where) (*view, error) {
 			v.Dead++
 		}
 	}
-	for line := range strings.Lines(info.Layout) {
-		if f := strings.Fields(line); len(f) == 5 {
-			v.Layout = append(v.Layout, fieldView{f[0], f[1], f[2], f[3], f[4]})
-		}
-	}
+	v.Layout = fieldsOf(info.Layout)
 	return v, nil
 }
 
@@ -132,7 +158,7 @@ func look(name string, w *where) (*view, error) {
 func lookAll(w *where) ([]*view, error) {
 	names, err := shmchan.List(w.options()...)
 	if err != nil {
-		return nil, fmt.Errorf("shmchan: cannot list the channels: %w; check --dir and $%s", err, shmchan.EnvDir)
+		return nil, err
 	}
 	views := []*view{}
 	for _, name := range names {
@@ -201,6 +227,31 @@ func blockedOf(p shmchan.Peer) string {
 		return "receiving"
 	}
 	return "no"
+}
+
+// shownCount is a counter in text.
+func shownCount(key string, n uint64) string {
+	if strings.HasSuffix(key, "_ns") {
+		return inWords(time.Duration(min(n, math.MaxInt64)))
+	}
+	return fmt.Sprint(n)
+}
+
+// inWords is a time in a few digits.
+func inWords(d time.Duration) string {
+	switch {
+	case d == 0:
+		return "0"
+	case d < time.Microsecond:
+		return fmt.Sprintf("%d ns", d)
+	case d < time.Millisecond:
+		return fmt.Sprintf("%.1f µs", float64(d)/1e3)
+	case d < time.Second:
+		return fmt.Sprintf("%.1f ms", float64(d)/1e6)
+	case d < time.Minute:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	}
+	return d.Round(time.Second).String()
 }
 
 // perSecond is a rate in a few digits.
