@@ -12,6 +12,7 @@
 //
 //	go -C tools run ./mutants            all of them
 //	go -C tools run ./mutants -files ring.go -only 17,18 -v
+//	go -C tools run ./mutants -files hold.go -run Hold
 package main
 
 import (
@@ -41,6 +42,7 @@ var (
 	limit   = flag.Duration("limit", 30*time.Second, "how long one test may take before its mutant counts as timed out")
 	slow    = flag.String("slow", "^(TestKills|TestStops|TestNoWakeIsLost|TestCloseAgainstSend|TestDetachAgainstEverything|TestManyToMany|TestCancelledOfferGivenBack|TestWaits|TestStoppedUnderTheNamesLock|TestSoak|TestLinearizable|TestKillAtEveryInstruction|TestStopAtEveryInstruction|TestDoorbellSwapped|TestEveryByteBeforeOpen|TestScribbler)$", "tests that only those meet that survive the others")
 	never   = flag.String("never", "^(TestIdle|Example.*)$", "tests that no mutant meets: what they measure depends on what else the machine does")
+	which   = flag.String("run", "", "the only tests that mutants meet; empty: all")
 	fast    = flag.Bool("fast", false, "leave out the slow tests")
 	known   = flag.String("known", "mutants/known.txt", "survivors that are explained")
 	verbose = flag.Bool("v", false, "show what the tests of a mutant print")
@@ -141,7 +143,7 @@ func run(dir string) (failed bool) {
 
 // test runs the fast tests and then the others with mutant id on.
 func test(dir, bin string, id int) (outcome, string) {
-	if o, out := testOnce(dir, bin, id, "-test.skip", *slow+"|"+*never); o != survived || *fast {
+	if o, out := testOnce(dir, bin, id, "-test.run", *which, "-test.skip", *slow+"|"+*never); o != survived || *fast || *which != "" {
 		return o, out
 	}
 	return testOnce(dir, bin, id, "-test.run", *slow, "-kills=15", "-histories=2")
