@@ -339,3 +339,94 @@ func TestSentBeyondPositions(t *testing.T) {
 	}
 	require.Equal(t, uint64(10), ch.Stats().Received)
 }
+
+// Whoever looks from outside sees at once that a call is parked, that it goes on, for how long it was, and who woke it, though the handle is not
+// asked, nor anybody comes by regularly.
+func TestWaitsAreToldAtOnce(t *testing.T) {
+	noBackstop(t)
+	recv := openTest[int64](t, WithWait(Park), WithCapacity(4))
+	send := again(t, recv, WithWait(Park))
+	h := recv.Receiver.h
+	done := make(chan error, 1)
+	began := time.Now()
+	go func() { _, err := recv.Recv(); done <- err }()
+	until(t, "it is parked", func() bool { return outside(t, h).Recv.Parks == 1 })
+	parked := time.Now()
+	for time.Since(parked) < 5*time.Millisecond {
+	}
+	least := time.Since(parked)
+	require.NoError(t, send.Send(1))
+	require.NoError(t, <-done)
+	o := outside(t, h)
+	require.GreaterOrEqual(t, o.Recv.Blocked, least)
+	require.LessOrEqual(t, o.Recv.Blocked, time.Since(began))
+	require.Equal(t, uint64(1), o.Recv.Wakes)
+
+	// What each side has not told yet, Stats tells.
+	h.send.spun(0, true)
+	recv.Stats()
+	require.Equal(t, uint64(1), outside(t, h).Send.SpinsPaid)
+}
+
+// Of two calls that are parked at the same time each counts its time, once.
+func TestBlockedTimeIsTheSumOverCalls(t *testing.T) {
+	noBackstop(t)
+	recv := openTest[int64](t, WithWait(Park), WithCapacity(4))
+	send := again(t, recv, WithWait(Park))
+	own := func() time.Duration { return recv.Stats().OwnRecv.Blocked }
+	for range 3 {
+		before, began := own(), time.Now()
+		done := make(chan error, 2)
+		var both time.Time
+		for i := range 2 {
+			parking(t, recv.Receiver.h, func() { _, err := recv.Recv(); done <- err })
+			if both = time.Now(); i == 0 {
+				for time.Since(both) < 3*time.Millisecond {
+				}
+			}
+		}
+		for time.Since(both) < 3*time.Millisecond {
+		}
+		least := 2*time.Since(both) + 3*time.Millisecond
+		for range 2 {
+			require.NoError(t, send.Send(1))
+			require.NoError(t, <-done)
+		}
+		require.GreaterOrEqual(t, own()-before, least)
+		require.LessOrEqual(t, own()-before, 2*time.Since(began))
+		was := own()
+		require.Equal(t, was, own(), "nobody is parked")
+	}
+}
+
+// The time of spins is reckoned from their rounds: as many as there are at most take spinTime.
+func TestSpinTimeIsReckoned(t *testing.T) {
+	ch := openTest[int64](t)
+	s := &ch.Sender.h.recv
+	most := maxSpins()
+	s.tally.rounds.Store(7*uint64(most) + uint64(most)/4)
+	got := time.Duration(s.count(countBlocked))
+	require.InDelta(t, float64(7*spinTime+spinTime/4), float64(got), float64(spinTime)/1000)
+}
+
+// A receiver that goes on after it was parked notes what has come meanwhile: also what others have in hand, and wherever the head was last seen.
+func TestBurstsAreNoted(t *testing.T) {
+	ch := openTest[int64](t, WithCapacity(100))
+	h := ch.Sender.h
+	start := h.headHint()
+	for range 10 {
+		require.NoError(t, ch.Send(1))
+	}
+	for range 4 {
+		_, err := ch.Recv()
+		require.NoError(t, err)
+	}
+	require.NoError(t, ch.RecvFunc(context.Background(), func(*int64) error {
+		h.ctl.high.Store(0)
+		h.ctl.head.Store(start) // A hint may be that old.
+		h.noteBurst()
+		require.Equal(t, uint64(6), h.ctl.high.Load())
+		return nil
+	}))
+	require.Equal(t, 6, outside(t, h).HighWater)
+}
