@@ -193,6 +193,7 @@ func TestCollectWhileOneOpens(t *testing.T) {
 	l := must[[]Leftover](t)(Collect(Collection{Detached: true}, WithDir(dir)))
 	require.Len(t, l, 1)
 	require.False(t, l[0].Goes)
+	require.True(t, l[0].Held)
 	require.Contains(t, l[0].Why, "opened it just now")
 	require.NoError(t, ch.Send(1))
 	other := must[*Chan[int64]](t)(Open[int64]("test", WithDir(dir), WithAttach()))

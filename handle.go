@@ -802,8 +802,11 @@ type Stats struct {
 	// HighWater is the most values that anybody has seen in the channel: a sender that had to wait, who found it full and so all of Cap;
 	// a receiver that was parked, when it goes on; Len and Stats of any handle. No call that goes straight through looks, so more may
 	// have been there for a moment. It may count some that receivers were about to take, or that a SendFunc gave up.
-	HighWater   int
-	Closed      bool // Close was called
+	HighWater int
+	Closed    bool // Close was called
+	// Sent and Received are told from positions, not counted by each call. A send that is being given up, by a SendFunc that fails or a
+	// context that ends, may be among Sent, and as many among Received, for the moment until its place is counted as none: so either may go back
+	// by as many as are just being given up.
 	Sent        uint64
 	Received    uint64
 	Redelivered uint64 // values that a RecvFunc gave back or a dead receiver left

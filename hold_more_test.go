@@ -58,6 +58,26 @@ func TestHoldDropsWhatIsDamaged(t *testing.T) {
 	require.NoError(t, b.Detach())
 }
 
+// So is who waits for the arena's room, of a message that is dropped.
+func TestHoldDropsADamagedMessage(t *testing.T) {
+	noBackstop(t)
+	const most = 8 << 10
+	b := must[*Bytes](t)(OpenBytes("held", WithDir(memDir(t)), WithMaxMessage(most), WithArena(2*most+2048), WithCapacity(8), WithChecksum()))
+	other := must[*Bytes](t)(OpenBytes("held", WithDir(b.BytesSender.h.opts.dir), WithMaxMessage(most)))
+	for range 2 {
+		require.NoError(t, b.Send(make([]byte, most)))
+	}
+	m, err := b.BytesReceiver.h.messageAt(b.BytesReceiver.h.headHint())
+	require.NoError(t, err)
+	m.data[0] ^= 1
+	sent := make(chan error, 1)
+	parking(t, other.BytesSender.h, func() { sent <- other.Send(make([]byte, most)) })
+	var v Held
+	require.ErrorIs(t, b.Hold(forever, &v), ErrCorrupt)
+	require.NoError(t, <-sent, "nobody else would wake it")
+	require.NoError(t, errors.Join(b.Detach(), other.Detach()))
+}
+
 // With WithFaultGuard what is held is a copy, which stays when the file is cut short; Done says so.
 func TestHeldOutlivesACutFile(t *testing.T) {
 	needsFaultAddress(t)

@@ -1,6 +1,7 @@
 package shmprom
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -184,6 +185,24 @@ func TestDirectory(t *testing.T) {
 	require.Len(t, c.shown, 1)
 	open(t, dir, "a")
 	require.Contains(t, scrape(t, c), `shmchan_sent_total{channel="a"} 0`, "another channel of that name")
+
+	// Also if no scrape came between, when its counters begin anew.
+	b := open(t, dir, "b")
+	require.NoError(t, b.Send(1))
+	require.Contains(t, scrape(t, c), `shmchan_sent_total{channel="b"} 1`)
+	require.NoError(t, b.Detach())
+	require.NoError(t, shmchan.Remove("b", shmchan.WithDir(dir)))
+	open(t, dir, "b")
+	text = scrape(t, c)
+	require.Contains(t, text, `shmchan_sent_total{channel="b"} 0`)
+	info, err := shmchan.Inspect("b", shmchan.WithDir(dir))
+	require.NoError(t, err)
+	var made float64
+	_, rest, ok := strings.Cut(text, `shmchan_created_timestamp_seconds{channel="b"} `)
+	require.True(t, ok)
+	_, err = fmt.Sscan(rest, &made)
+	require.NoError(t, err)
+	require.InDelta(t, float64(info.Created.Unix()), made, 1, "in seconds")
 
 	r := prometheus.NewPedanticRegistry()
 	require.NoError(t, r.Register(NewDir(shmchan.WithDir(filepath.Join(dir, "none")))))
