@@ -234,6 +234,10 @@ func (r *RawReceiver) Hold(ctx context.Context, into *Held) error {
 		return h.holdMessage(ctx, into)
 	}
 	return h.holdNext(ctx, into, func(pos uint64) (err error) {
+		if !r.layout.Root.bools && !h.checked && !h.opts.faultGuard {
+			into.data = h.bytesAt(pos)
+			return nil
+		}
 		into.own, err = r.append(into.own[:0], pos)
 		into.data = into.own
 		return err

@@ -155,6 +155,33 @@ func newRawReceiver(h *handle, l *Layout) *RawReceiver {
 	return r
 }
 
+// ownLayout is the layout that the handle's channel has; a handle that joined has compared it.
+func (h *handle) ownLayout() *Layout {
+	l, err := ParseLayout(h.info.text)
+	if err != nil {
+		panic(err) // The type's own text.
+	}
+	return l
+}
+
+// Raw is this handle for who passes values on as their bytes, a bridge say: the two are one handle, with one role, and detached together.
+func (s *Sender[T]) Raw() *RawSender { return newRawSender(s.h, s.h.ownLayout()) }
+
+// Raw is this handle for who passes values on as their bytes; see Sender.Raw.
+func (r *Receiver[T]) Raw() *RawReceiver { return newRawReceiver(r.h, r.h.ownLayout()) }
+
+// Raw is this handle for who passes values on as their bytes; see Sender.Raw.
+func (c *Chan[T]) Raw() *Raw { return &Raw{c.Sender.Raw(), c.Receiver.Raw()} }
+
+// Raw is this handle for who does not care whether a channel is one of bytes; see Sender.Raw.
+func (s *BytesSender) Raw() *RawSender { return newRawSender(s.h, s.h.ownLayout()) }
+
+// Raw is this handle for who does not care whether a channel is one of bytes; see Sender.Raw.
+func (r *BytesReceiver) Raw() *RawReceiver { return newRawReceiver(r.h, r.h.ownLayout()) }
+
+// Raw is this handle for who does not care whether a channel is one of bytes; see Sender.Raw.
+func (b *Bytes) Raw() *Raw { return &Raw{b.BytesSender.Raw(), b.BytesReceiver.Raw()} }
+
 // check says why v is no value of the channel's type.
 func (s *RawSender) check(v []byte) error {
 	if len(v) != s.layout.Root.Size {
