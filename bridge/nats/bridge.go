@@ -38,6 +38,8 @@ type Config struct {
 	Core       bool               // plain NATS, at most once
 	Timeout    time.Duration      // after which an answer that did not come is taken for lost; 0 is 2 seconds
 	Report     func(event string) // told of what is out of the ordinary; may be nil
+
+	ackWait time.Duration // after which the stream delivers again what was not acknowledged; 0 is a minute
 }
 
 // Counts say what an end has done.
@@ -83,6 +85,9 @@ func (c Config) filled(channel string) Config {
 	if c.Timeout <= 0 {
 		c.Timeout = 2 * time.Second
 	}
+	if c.ackWait <= 0 {
+		c.ackWait = time.Minute
+	}
 	if c.Report == nil {
 		c.Report = func(string) {}
 	}
@@ -100,7 +105,11 @@ func byteOrder() string {
 }
 
 // description is what both ends must agree about.
-func description(r *shmchan.RawReceiver) map[string]string {
+func description(r interface {
+	Layout() *shmchan.Layout
+	Type() string
+	MaxMessage() int
+}) map[string]string {
 	return map[string]string{metaLayout: r.Layout().String(), metaType: r.Type(), metaOrder: byteOrder(), metaMessage: fmt.Sprint(r.MaxMessage())}
 }
 
@@ -142,21 +151,39 @@ func makeStream(ctx context.Context, nc *nats.Conn, c Config, channel string, de
 	if c.Memory {
 		storage = jetstream.MemoryStorage
 	}
+	var s jetstream.Stream
+	err = c.insist(ctx, nc, "makes the stream "+c.stream(), func(ctx context.Context) error {
+		if s, err = js.Stream(ctx, c.stream()); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return err
+		}
+		s, err = js.CreateStream(ctx, jetstream.StreamConfig{
+			Name: c.stream(), Subjects: []string{c.subject()}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
+			MaxMsgs: c.Limit, Storage: storage, Duplicates: c.Duplicates, Replicas: c.Replicas, Metadata: desc,
+		})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return compare(channel, desc, s.CachedInfo().Config.Metadata)
+}
+
+// insist calls ask, which gets c.Timeout for an answer of the server, until that is good or final. It reports why it goes on, once for each reason.
+func (c Config) insist(ctx context.Context, nc *nats.Conn, what string, ask func(ctx context.Context) error) error {
+	reported := ""
 	for tries := 0; ; tries++ {
 		call, cancel := context.WithTimeout(ctx, c.Timeout)
-		s, err := js.Stream(call, c.stream())
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			s, err = js.CreateStream(call, jetstream.StreamConfig{
-				Name: c.stream(), Subjects: []string{c.subject()}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
-				MaxMsgs: c.Limit, Storage: storage, Duplicates: c.Duplicates, Replicas: c.Replicas, Metadata: desc,
-			})
-		}
+		err := ask(call)
 		cancel()
 		if err == nil {
-			return compare(channel, desc, s.CachedInfo().Config.Metadata)
+			return nil
 		}
 		if final := worthless(ctx, nc, err); final != nil {
 			return final
+		}
+		if text := err.Error(); text != reported && tries > 0 { // The first may be the connection, which is being made.
+			c.Report(what + ": " + text)
+			reported = text
 		}
 		if err := pause(ctx, tries); err != nil {
 			return err
@@ -170,11 +197,29 @@ func worthless(ctx context.Context, nc *nats.Conn, err error) error {
 		return ctx.Err()
 	}
 	if nc.IsClosed() {
+		if why := nc.LastError(); why != nil {
+			return fmt.Errorf("shmchan bridge: %w: %w; connect again", nats.ErrConnectionClosed, why)
+		}
 		return fmt.Errorf("shmchan bridge: %w; connect again", nats.ErrConnectionClosed)
 	}
+	if why := forbidden(nc, err); why != nil {
+		return why
+	}
 	var api jetstream.JetStreamError
-	if errors.As(err, &api) && api.APIError() != nil && api.APIError().Code >= 400 && api.APIError().Code < 500 && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+	if !errors.As(err, &api) || api.APIError() == nil {
+		return nil
+	}
+	code := api.APIError().Code
+	if code >= 400 && code < 500 && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
 		return fmt.Errorf("shmchan bridge: the server refuses: %w; see its account's limits and permissions", err)
+	}
+	return nil
+}
+
+// forbidden says whether err is that the user may not ask what was asked: that is not answered, but said apart from it.
+func forbidden(nc *nats.Conn, err error) error {
+	if why := nc.LastError(); errors.Is(err, context.DeadlineExceeded) && errors.Is(why, nats.ErrPermissionViolation) {
+		return fmt.Errorf("shmchan bridge: the server refuses: %w; see the user's permissions", why)
 	}
 	return nil
 }

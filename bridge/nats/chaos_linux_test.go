@@ -48,15 +48,25 @@ func part(role, url, dir string) error {
 		return err
 	}
 	c := Config{Window: 64, Limit: 5000, Timeout: time.Second}
+	name := "chaos"
+	if s := os.Getenv("BRIDGE_NAME"); s != "" {
+		name = s
+	}
+	if n, err := strconv.Atoi(os.Getenv("BRIDGE_WINDOW")); err == nil && n > 0 {
+		c.Window, c.Limit = n, 0
+	}
+	if c.Duplicates, err = time.ParseDuration(os.Getenv("BRIDGE_DUPLICATES")); err != nil {
+		return err
+	}
 	if role == "send" {
-		from, err := shmchan.OpenRawReceiver("chaos", shmchan.WithDir(dir), shmchan.WithHold())
+		from, err := shmchan.OpenRawReceiver(name, shmchan.WithDir(dir), shmchan.WithHold())
 		if err != nil {
 			return err
 		}
 		_, err = Send(ctx, nc, from, c)
 		return err
 	}
-	_, err = Recv(ctx, nc, "chaos", c, shmchan.WithDir(dir))
+	_, err = Recv(ctx, nc, name, c, shmchan.WithDir(dir))
 	return err
 }
 
@@ -65,6 +75,10 @@ type member struct {
 	role, dir string
 	url, ns   string
 	cmd       *exec.Cmd
+
+	duplicates time.Duration // if not the default
+	name       string        // of the channel, if not chaos
+	window     int           // if not that of chaos
 }
 
 func (m *member) start() {
@@ -73,7 +87,7 @@ func (m *member) start() {
 		args = append([]string{"ip", "netns", "exec", m.ns}, args...)
 	}
 	m.cmd = exec.Command(args[0], args[1:]...)
-	m.cmd.Env = append(os.Environ(), "BRIDGE_ROLE="+m.role, "BRIDGE_URL="+m.url, "BRIDGE_DIR="+m.dir)
+	m.cmd.Env = append(os.Environ(), "BRIDGE_ROLE="+m.role, "BRIDGE_URL="+m.url, "BRIDGE_DIR="+m.dir, "BRIDGE_DUPLICATES="+m.duplicates.String(), "BRIDGE_NAME="+m.name, "BRIDGE_WINDOW="+strconv.Itoa(m.window))
 	m.cmd.Stderr = os.Stderr
 	require.NoError(m.t, m.cmd.Start())
 }

@@ -39,35 +39,30 @@ func sendCore(ctx context.Context, nc *nats.Conn, from *shmchan.RawReceiver, c C
 	}
 }
 
-func recvCore(ctx context.Context, nc *nats.Conn, name string, c Config, opts []shmchan.Option) (n Counts, err error) {
+func recvCore(ctx context.Context, nc *nats.Conn, c Config, open func(desc map[string]string) (*shmchan.RawSender, error)) (n Counts, err error) {
 	sub, err := nc.SubscribeSync(c.subject())
 	if err != nil {
 		return n, err
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	desc := map[string]string{}
-	for tries := 0; ; tries++ {
-		call, cancel := context.WithTimeout(ctx, c.Timeout)
-		m, err := nc.RequestWithContext(call, c.subject()+".layout", nil)
-		cancel()
+	var answer []byte
+	if err := c.insist(ctx, nc, "waits for a sending end", func(ctx context.Context) error {
+		m, err := nc.RequestWithContext(ctx, c.subject()+".layout", nil)
 		if err == nil {
-			if err := json.Unmarshal(m.Data, &desc); err != nil {
-				return n, fmt.Errorf("shmchan bridge: the far end's description of its channel: %w", err)
-			}
-			break
+			answer = m.Data
 		}
-		if final := worthless(ctx, nc, nil); final != nil {
-			return n, final
-		}
-		if err := pause(ctx, tries); err != nil {
-			return n, err
-		}
+		return err
+	}); err != nil {
+		return n, err
 	}
-	to, err := openFor(name, desc, opts)
+	desc := map[string]string{}
+	if err := json.Unmarshal(answer, &desc); err != nil {
+		return n, fmt.Errorf("shmchan bridge: the far end's description of its channel: %w", err)
+	}
+	to, err := open(desc)
 	if err != nil {
 		return n, err
 	}
-	defer func() { _ = to.Detach() }()
 	for {
 		m, err := sub.NextMsgWithContext(ctx)
 		if errors.Is(err, nats.ErrSlowConsumer) {
@@ -78,7 +73,7 @@ func recvCore(ctx context.Context, nc *nats.Conn, name string, c Config, opts []
 			return n, err
 		}
 		if m.Header.Get(headerClose) != "" {
-			return n, errors.Join(to.Close(), drained(ctx, to))
+			return n, to.Close()
 		}
 		if err := to.SendContext(ctx, m.Data); err != nil {
 			return n, err

@@ -2,18 +2,25 @@ package nats
 
 // The sending end.
 //
+// Two goroutines work: feed holds values and publishes them itself, and that of the acknowledgements, which is nats.go's, takes out of the channel what the
+// stream has. So a value that finds nothing before it goes from the channel to the connection without changing hands. Send itself only begins anew.
+//
 // Invariants:
-//   - The queue has what is held of the channel, in the channel's order, oldest first; a value is Done only when its acknowledgement is there.
+//   - The queue is ring[head, tail): what is held of the channel, in the channel's order, oldest first; a value is Done only when its acknowledgement is there.
+//     ring[head, sent) was published in this epoch. Only feed moves tail, and until it has, ring[tail] is feed's alone.
 //   - Careful: one message is on its way, that of the queue's head. It becomes flowing with the first acknowledgement that is no duplicate, for then
-//     nothing that follows is in the stream. Any refusal, or silence, makes it careful again, in a new epoch: what is answered to an older one does not count.
+//     nothing that follows is in the stream. Any refusal, or silence, ends the epoch: nothing is published until the next has begun, careful again, and what is
+//     answered to an older one does not count.
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -25,11 +32,16 @@ const (
 	codeFull      = 10077 // the stream has as many messages as it may
 	codeWrongLast = 10071 // its last sequence is another
 	codeNone      = -1    // no answer of the stream's
+
+	headerID   = "Nats-Msg-Id"
+	headerLast = "Nats-Expected-Last-Sequence"
 )
 
+// settleEach is how many acknowledgements that lie ready are settled together at most. Each settling may wake a sender, and feed.
+const settleEach = 32
+
 type entry struct {
-	held  *shmchan.Held // nil: the end of the channel
-	id    string
+	held  shmchan.Held // holds nothing: the end of the channel
 	acked bool
 }
 
@@ -44,24 +56,37 @@ type sender struct {
 	Config
 	nc     *nats.Conn
 	js     jetstream.JetStream
+	from   *shmchan.RawReceiver
 	inbox  string
-	queue  []entry
-	first  uint64 // number of the queue's head, since the end began
-	sent   int    // of the queue, in this epoch
-	last   uint64 // the stream's last sequence once all that was sent is stored
-	epoch  uint64
-	flows  bool
-	moved  time.Time // when something was last sent to an idle stream, or acknowledged
-	free   chan *shmchan.Held
-	next   chan *shmchan.Held
-	ended  chan struct{} // closed when the channel gives no more
-	why    error         // of that
-	acks   chan ack
-	counts Counts
+	stored []byte // how the stream's answer to a message that it has stored begins
+
+	mu        sync.Mutex // guards the rest, but for the channels, and ring[tail]
+	ring      []entry
+	head      uint64 // of the queue; numbers count since the end began
+	sent      uint64
+	tail      uint64
+	last      uint64 // the stream's last sequence once all that was sent is stored
+	epoch     uint64
+	flows     bool
+	broken    string    // why the epoch has ended; empty while it goes on
+	tries     int       // epochs that ended since the last acknowledgement
+	moved     time.Time // when something was last sent to an idle stream, or acknowledged
+	ended     bool      // the channel gives no more
+	why       error     // of that
+	unsettled int       // answers since the last settling
+	counts    Counts
+	msg       nats.Msg    // for publish
+	header    [2][]string // of msg: one of each
+	text      []byte
+
+	room chan struct{} // the queue was full and is not now
+	anew chan struct{} // the epoch has ended
+	over chan error    // all is done, or it has failed
 }
 
-// Send passes on what is sent on a channel until that is closed and drained, and then closes the far one; or until ctx ends, or it fails. The receiver
-// must have been opened with shmchan.WithHold, and stays the caller's. What was not acknowledged then goes back to the channel.
+// Send passes on what is sent on a channel until that is closed and drained, and then closes the far one; or until ctx ends, or it fails. The receiver stays the
+// caller's; that of a typed channel is its Raw. If the channel has a single receiver, it must have been opened with shmchan.WithHold. What was not acknowledged
+// when Send returns goes back to the channel.
 func Send(ctx context.Context, nc *nats.Conn, from *shmchan.RawReceiver, c Config) (Counts, error) {
 	c = c.filled(from.Name())
 	desc := description(from)
@@ -71,66 +96,273 @@ func Send(ctx context.Context, nc *nats.Conn, from *shmchan.RawReceiver, c Confi
 	if err := makeStream(ctx, nc, c, from.Name(), desc); err != nil {
 		return Counts{}, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	s := &sender{
-		Config: c, nc: nc, inbox: nats.NewInbox(), acks: make(chan ack, 4*c.Window), ended: make(chan struct{}),
-		free: make(chan *shmchan.Held, c.Window), next: make(chan *shmchan.Held, c.Window),
-	}
-	var err error
-	if s.js, err = jetstream.New(nc); err != nil {
-		return Counts{}, err
-	}
-	sub, err := nc.Subscribe(s.inbox+".*.*", func(m *nats.Msg) {
-		select {
-		case s.acks <- readAck(m, len(s.inbox)):
-		case <-ctx.Done():
-		}
-	})
+	js, err := jetstream.New(nc)
 	if err != nil {
 		return Counts{}, err
 	}
-	defer func() { _ = sub.Unsubscribe() }()
-	for range c.Window {
-		s.free <- &shmchan.Held{}
+	s := &sender{
+		Config: c, nc: nc, js: js, from: from, inbox: nats.NewInbox(), stored: fmt.Appendf(nil, `{"stream":%q,"seq":`, c.stream()),
+		ring: make([]entry, c.Window), header: [2][]string{{""}, {""}}, room: make(chan struct{}, 1), anew: make(chan struct{}, 1), over: make(chan error, 1),
 	}
-	go s.hold(ctx, from)
-	err = s.run(ctx, fmt.Sprintf("%x.close", from.ID()))
+	s.msg = nats.Msg{Subject: s.subject(), Header: nats.Header{headerID: s.header[0], headerLast: s.header[1]}}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	sub, err := nc.Subscribe(s.inbox+".*.*", s.answer)
+	if err != nil {
+		return Counts{}, err
+	}
+	var fed sync.WaitGroup
+	if err = s.begin(ctx); err == nil {
+		fed.Go(func() { s.feed(ctx) })
+		err = s.run(ctx)
+	}
 	cancel()
-	<-s.ended
-	for len(s.next) > 0 {
-		s.queue = append(s.queue, entry{held: <-s.next})
-	}
-	for i := len(s.queue) - 1; i >= 0; i-- {
-		if v := s.queue[i].held; v != nil && v.Holds() {
-			err = errors.Join(err, v.Return())
+	fed.Wait()
+	_ = sub.Unsubscribe() // The connection may be gone, and with it the subscription.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch++ // No answer counts any more.
+	for ; s.tail > s.head; s.tail-- {
+		if e := s.at(s.tail - 1); e.acked {
+			err = errors.Join(err, e.held.Done())
+		} else if e.held.Holds() {
+			err = errors.Join(err, e.held.Return())
 		}
 	}
 	return s.counts, err
 }
 
-// hold holds values until the channel gives no more.
-func (s *sender) hold(ctx context.Context, from *shmchan.RawReceiver) {
-	defer close(s.ended)
+func (s *sender) at(number uint64) *entry { return &s.ring[number%uint64(len(s.ring))] }
+
+// run begins anew each time that an epoch has ended.
+func (s *sender) run(ctx context.Context) error {
+	tick := time.NewTicker(s.Timeout / 4)
+	defer tick.Stop()
 	for {
 		select {
-		case v := <-s.free:
-			if s.why = from.Hold(ctx, v); s.why != nil {
-				return
-			}
-			s.next <- v
 		case <-ctx.Done():
-			s.why = ctx.Err()
-			return
+			return ctx.Err()
+		case err := <-s.over:
+			return err
+		case <-tick.C:
+			s.mu.Lock()
+			if s.sent > s.head && time.Since(s.moved) > s.Timeout {
+				s.end("no answer from the server")
+			}
+			s.mu.Unlock()
+		case <-s.anew:
+			if err := s.begin(ctx); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-func readAck(m *nats.Msg, prefix int) ack {
+// end ends the epoch. The caller has locked.
+func (s *sender) end(why string) {
+	if s.broken == "" {
+		s.broken = why
+		s.tries++
+		s.anew <- struct{}{} // There is room: begin has taken that of the epoch before.
+	}
+}
+
+// finish ends all. The caller has locked.
+func (s *sender) finish(err error) {
+	select {
+	case s.over <- err:
+	default: // It has ended already.
+	}
+}
+
+// begin begins a new epoch: careful, from what the stream has now.
+func (s *sender) begin(ctx context.Context) error {
+	s.mu.Lock()
+	s.epoch, s.flows, s.sent = s.epoch+1, false, s.head
+	tries, why := s.tries, s.broken
+	if tries > 0 {
+		s.counts.Resumed++
+	}
+	s.mu.Unlock()
+	if tries > 0 {
+		if tries == 1 {
+			s.Report("send: begins anew: " + why)
+		}
+		if err := pause(ctx, tries); err != nil {
+			return err
+		}
+	}
+	return s.insist(ctx, s.nc, "asks for the stream "+s.stream(), func(ctx context.Context) error {
+		st, err := s.js.Stream(ctx, s.stream())
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.last, s.moved, s.broken = st.CachedInfo().State.LastSeq, time.Now(), ""
+		s.publish()
+		return nil
+	})
+}
+
+// feed holds values, and publishes them, until the channel gives no more.
+func (s *sender) feed(ctx context.Context) {
+	for {
+		s.mu.Lock()
+		full := s.tail-s.head >= uint64(s.Window)
+		e := s.at(s.tail)
+		s.mu.Unlock()
+		if full {
+			select {
+			case <-s.room:
+			case <-ctx.Done():
+				return
+			}
+			continue
+		}
+		err := s.from.Hold(ctx, &e.held)
+		s.mu.Lock()
+		if err == nil || errors.Is(err, shmchan.ErrClosed) {
+			e.acked = false
+			s.tail++
+			s.publish()
+		}
+		if err != nil {
+			s.why, s.ended = err, true
+			s.settle()
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
+	}
+}
+
+// publish sends what may be on its way. The caller has locked.
+func (s *sender) publish() {
+	for s.sent < s.tail && s.broken == "" && (s.flows || s.sent == s.head) {
+		e := s.at(s.sent)
+		if e.acked { // In an earlier epoch, while one before it was not: it is stored.
+			s.sent++
+			continue
+		}
+		// One string for all three.
+		b := append(append(s.text[:0], s.inbox...), '.')
+		b = append(strconv.AppendUint(b, s.epoch, 36), '.')
+		b = strconv.AppendUint(b, s.sent, 36)
+		reply := len(b)
+		m := &s.msg
+		if e.held.Holds() {
+			b = e.held.AppendID(b)
+			m.Data = e.held.Bytes()
+		} else {
+			b = fmt.Appendf(b, "%x.close", s.from.ID())
+			m = &nats.Msg{Subject: m.Subject, Header: nats.Header{headerClose: {"1"}, headerID: s.header[0], headerLast: s.header[1]}}
+		}
+		id := len(b)
+		s.text = strconv.AppendUint(b, s.last, 10)
+		all := string(s.text)
+		m.Reply, s.header[0][0], s.header[1][0] = all[:reply], all[reply:id], all[id:]
+		if err := s.nc.PublishMsg(m); errors.Is(err, nats.ErrMaxPayload) {
+			s.finish(fmt.Errorf("shmchan bridge: channel %q: %w: a message of %d bytes, and the server takes %d with what is said about it; set max_payload in its configuration",
+				s.from.Name(), err, len(m.Data), s.nc.MaxPayload()))
+			return
+		} else if err != nil {
+			s.end(err.Error())
+			return
+		}
+		if s.sent == s.head {
+			s.moved = time.Now()
+		}
+		s.last++
+		s.sent++
+	}
+}
+
+// answer is told what the stream says to a message.
+func (s *sender) answer(m *nats.Msg) {
+	a := s.read(m)
+	left, _, err := m.Sub.Pending() // This one counts.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a.epoch == s.epoch && s.broken == "" && a.number >= s.head && a.number < s.sent {
+		if a.code == 0 {
+			s.acknowledge(a)
+		} else {
+			s.refused(a)
+		}
+	}
+	if s.unsettled++; err != nil || left <= 1 || s.unsettled >= settleEach {
+		s.settle()
+		s.publish()
+	}
+}
+
+// acknowledge notes what the stream has. The caller has locked.
+func (s *sender) acknowledge(a ack) {
+	e := s.at(a.number)
+	if e.acked {
+		return
+	}
+	e.acked, s.tries = true, 0
+	if a.duplicate {
+		s.counts.Known++
+		if !s.flows {
+			s.last-- // The stream has grown by none.
+		}
+		return
+	}
+	s.flows = true
+	if e.held.Holds() {
+		s.counts.Values++
+	}
+}
+
+// refused ends the epoch, or all. The caller has locked.
+func (s *sender) refused(a ack) {
+	if a.code == codeFull {
+		s.counts.Full++
+	} else if a.code != codeWrongLast && a.code != codeNone && s.tries > 50 {
+		s.finish(fmt.Errorf("shmchan bridge: the server refuses a value again and again: %s (%d)", a.text, a.code))
+		return
+	}
+	s.end(a.text)
+}
+
+// settle takes from the channel what the stream has. The caller has locked.
+func (s *sender) settle() {
+	s.unsettled = 0
+	was := s.head
+	for ; s.head < s.tail && s.at(s.head).acked; s.head++ {
+		if v := &s.at(s.head).held; v.Holds() {
+			if err := v.Done(); err != nil {
+				s.finish(err)
+			}
+		}
+	}
+	if s.head != was {
+		s.moved, s.sent = time.Now(), max(s.sent, s.head)
+		select {
+		case s.room <- struct{}{}:
+		default:
+		}
+	}
+	if s.ended && s.head == s.tail {
+		if errors.Is(s.why, shmchan.ErrClosed) {
+			s.why = nil
+		}
+		s.finish(s.why)
+	}
+}
+
+// read reads an answer.
+func (s *sender) read(m *nats.Msg) ack {
 	var a ack
-	epoch, number, _ := strings.Cut(m.Subject[prefix+1:], ".")
+	epoch, number, _ := strings.Cut(m.Subject[len(s.inbox)+1:], ".")
 	a.epoch, _ = strconv.ParseUint(epoch, 36, 64)
 	a.number, _ = strconv.ParseUint(number, 36, 64)
+	if rest, ok := bytes.CutPrefix(m.Data, s.stored); ok && isNumber(rest) {
+		return a // As most are.
+	}
 	var answer struct {
 		Duplicate bool `json:"duplicate"`
 		Error     *struct {
@@ -149,157 +381,12 @@ func readAck(m *nats.Msg, prefix int) ack {
 	return a
 }
 
-func (s *sender) run(ctx context.Context, closeID string) error {
-	tick := time.NewTicker(s.Timeout / 4)
-	defer tick.Stop()
-	if err := s.begin(ctx, 0, ""); err != nil {
-		return err
-	}
-	ended, tries, closing := s.ended, 0, false
-	for {
-		if ended == nil && len(s.next) == 0 && len(s.queue) == 0 {
-			if closing {
-				return nil
-			}
-			if !errors.Is(s.why, shmchan.ErrClosed) {
-				return s.why
-			}
-			closing = true
-			s.queue = append(s.queue, entry{id: closeID})
-		}
-		again := ""
-		if err := s.publish(); err != nil {
-			again = err.Error()
-		} else {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case v := <-s.next:
-				s.queue = append(s.queue, entry{held: v, id: v.ID()})
-			case <-ended:
-				ended = nil
-			case a := <-s.acks:
-				if a.epoch != s.epoch {
-					continue
-				}
-				if a.code == 0 {
-					tries = 0
-					if err := s.acknowledge(a); err != nil {
-						return err
-					}
-					continue
-				}
-				if a.code == codeFull {
-					s.counts.Full++
-				} else if a.code != codeWrongLast && a.code != codeNone && tries > 50 {
-					return fmt.Errorf("shmchan bridge: the server refuses a value again and again: %s (%d)", a.text, a.code)
-				}
-				again = a.text
-			case <-tick.C:
-				if s.sent > 0 && time.Since(s.moved) > s.Timeout {
-					again = "no answer from the server"
-				}
-			}
-		}
-		if again != "" {
-			tries++
-			if err := s.begin(ctx, tries, again); err != nil {
-				return err
-			}
+// isNumber says whether that is a number and the end of an object.
+func isNumber(b []byte) bool {
+	for i, c := range b {
+		if c < '0' || c > '9' {
+			return c == '}' && i > 0 && i == len(b)-1
 		}
 	}
-}
-
-// begin begins a new epoch: careful, from what the stream has now.
-func (s *sender) begin(ctx context.Context, tries int, why string) error {
-	s.epoch, s.flows, s.sent = s.epoch+1, false, 0
-	if tries > 0 {
-		s.counts.Resumed++
-		if tries == 1 {
-			s.Report("send: begins anew: " + why)
-		}
-		if err := pause(ctx, tries); err != nil {
-			return err
-		}
-	}
-	for n := 0; ; n++ {
-		call, cancel := context.WithTimeout(ctx, s.Timeout)
-		st, err := s.js.Stream(call, s.stream())
-		cancel()
-		if err == nil {
-			s.last, s.moved = st.CachedInfo().State.LastSeq, time.Now()
-			return nil
-		}
-		if final := worthless(ctx, s.nc, err); final != nil {
-			return final
-		}
-		if err := pause(ctx, n+4); err != nil {
-			return err
-		}
-	}
-}
-
-// publish sends what may be on its way.
-func (s *sender) publish() error {
-	for s.sent < len(s.queue) && (s.flows || s.sent == 0) {
-		e := &s.queue[s.sent]
-		if e.acked { // In an earlier epoch, while one before it was not: it is stored.
-			s.sent++
-			continue
-		}
-		m := &nats.Msg{
-			Subject: s.subject(),
-			Reply:   s.inbox + "." + strconv.FormatUint(s.epoch, 36) + "." + strconv.FormatUint(s.first+uint64(s.sent), 36),
-			Header:  nats.Header{"Nats-Msg-Id": {e.id}, "Nats-Expected-Last-Sequence": {strconv.FormatUint(s.last, 10)}},
-		}
-		if e.held != nil {
-			m.Data = e.held.Bytes()
-		} else {
-			m.Header[headerClose] = []string{"1"}
-		}
-		if err := s.nc.PublishMsg(m); err != nil {
-			return err
-		}
-		if s.sent == 0 {
-			s.moved = time.Now()
-		}
-		s.last++
-		s.sent++
-	}
-	return nil
-}
-
-// acknowledge takes from the channel what the stream has.
-func (s *sender) acknowledge(a ack) error {
-	i := int(a.number - s.first)
-	if i < 0 || i >= s.sent || s.queue[i].acked {
-		return nil
-	}
-	e := &s.queue[i]
-	e.acked = true
-	s.moved = time.Now()
-	switch {
-	case a.duplicate:
-		s.counts.Known++
-		if !s.flows {
-			s.last-- // The stream has grown by none.
-		}
-	default:
-		s.flows = true
-		if e.held != nil {
-			s.counts.Values++
-		}
-	}
-	for len(s.queue) > 0 && s.queue[0].acked {
-		if v := s.queue[0].held; v != nil {
-			if err := v.Done(); err != nil {
-				return err
-			}
-			s.free <- v
-		}
-		s.queue = s.queue[1:]
-		s.first++
-		s.sent = max(0, s.sent-1)
-	}
-	return nil
+	return false
 }

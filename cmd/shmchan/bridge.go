@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/shmchan/shmchan"
 	bridge "github.com/shmchan/shmchan/bridge/nats"
 	"github.com/spf13/cobra"
@@ -21,8 +20,7 @@ type bridgeOptions struct {
 	bridge.Config
 	send, recv         bool
 	url, listen, store string
-	creds, nkey        string
-	ca, cert, key      string
+	login              bridge.Login
 }
 
 func newBridge(w *where) *cobra.Command {
@@ -50,7 +48,7 @@ reaches that address may use it.`,
 				return errors.New("use one of --url and --listen")
 			case o.listen != "" && o.store == "":
 				return errors.New("--listen needs --store, the directory for the server's streams")
-			case (o.cert == "") != (o.key == ""):
+			case (o.login.Cert == "") != (o.login.Key == ""):
 				return errors.New("--tls-cert and --tls-key go together")
 			case o.Window < 1 || o.Limit < 1 || o.Replicas < 1:
 				return errors.New("--window, --limit and --replicas are 1 or more")
@@ -75,11 +73,11 @@ reaches that address may use it.`,
 	f.StringVar(&o.url, "url", "", "the NATS server, or several with commas between")
 	f.StringVar(&o.listen, "listen", "", "run a server here, on this host:port")
 	f.StringVar(&o.store, "store", "", "the directory for the streams of the server that --listen runs")
-	f.StringVar(&o.creds, "creds", "", "a file with the user's credentials")
-	f.StringVar(&o.nkey, "nkey", "", "a file with the user's nkey seed")
-	f.StringVar(&o.ca, "tls-ca", "", "a file with the authority that the server's certificate is from")
-	f.StringVar(&o.cert, "tls-cert", "", "a file with this end's certificate")
-	f.StringVar(&o.key, "tls-key", "", "a file with the certificate's key")
+	f.StringVar(&o.login.Creds, "creds", "", "a file with the user's credentials")
+	f.StringVar(&o.login.NKey, "nkey", "", "a file with the user's nkey seed")
+	f.StringVar(&o.login.CA, "tls-ca", "", "a file with the authority that the server's certificate is from")
+	f.StringVar(&o.login.Cert, "tls-cert", "", "a file with this end's certificate")
+	f.StringVar(&o.login.Key, "tls-key", "", "a file with the certificate's key")
 	f.StringVar(&o.Name, "stream", "", "the name of the stream, if it is not the channel's")
 	f.BoolVar(&o.Core, "core", false, "plain NATS, at most once")
 	f.BoolVar(&o.Memory, "memory", false, "the stream is kept in memory and does not outlive the server")
@@ -97,35 +95,6 @@ func newDemoBridge(w *where) *cobra.Command {
 	return cmd
 }
 
-// connect connects, for as long as it takes.
-func (o *bridgeOptions) connect(url string) (*nats.Conn, error) {
-	opts := []nats.Option{
-		nats.Name("shmchan bridge"), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.ReconnectWait(250 * time.Millisecond),
-		nats.PingInterval(5 * time.Second), nats.MaxPingsOutstanding(2),
-	}
-	if o.creds != "" {
-		opts = append(opts, nats.UserCredentials(o.creds))
-	}
-	if o.nkey != "" {
-		seed, err := nats.NkeyOptionFromSeed(o.nkey)
-		if err != nil {
-			return nil, fmt.Errorf("shmchan: cannot use --nkey: %w", err)
-		}
-		opts = append(opts, seed)
-	}
-	if o.ca != "" {
-		opts = append(opts, nats.RootCAs(o.ca))
-	}
-	if o.cert != "" {
-		opts = append(opts, nats.ClientCert(o.cert, o.key))
-	}
-	nc, err := nats.Connect(url, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("shmchan: cannot connect to %s: %w", url, err)
-	}
-	return nc, nil
-}
-
 func (o *bridgeOptions) run(ctx context.Context, w *where, name string) (n bridge.Counts, err error) {
 	url := o.url
 	if o.listen != "" {
@@ -137,7 +106,7 @@ func (o *bridgeOptions) run(ctx context.Context, w *where, name string) (n bridg
 		url = s.ClientURL()
 		o.Report("a server listens on " + url)
 	}
-	nc, err := o.connect(url)
+	nc, err := bridge.Connect(url, o.login, o.Report)
 	if err != nil {
 		return n, err
 	}
