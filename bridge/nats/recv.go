@@ -70,6 +70,7 @@ func (c Config) receive(ctx context.Context, nc *nats.Conn, open func(desc map[s
 	if r.to, err = open(desc); err != nil {
 		return r.counts, err
 	}
+	reported := ""
 	for tries := 0; ; tries++ {
 		before := r.counts.Values
 		closed, err := r.round(ctx)
@@ -90,10 +91,11 @@ func (c Config) receive(ctx context.Context, nc *nats.Conn, open func(desc map[s
 		}
 		r.counts.Resumed++
 		if r.counts.Values != before {
-			tries = 0
+			tries, reported = 0, ""
 		}
-		if tries == 0 {
-			c.Report(fmt.Sprintf("receive: begins anew: %v", err))
+		if event := fmt.Sprintf("receive: begins anew: %v", err); event != reported {
+			c.Report(event)
+			reported = event
 		}
 		if err := pause(ctx, tries+3); err != nil {
 			return r.counts, err

@@ -119,6 +119,12 @@ func Send(ctx context.Context, nc *nats.Conn, from *shmchan.RawReceiver, c Confi
 	cancel()
 	fed.Wait()
 	_ = sub.Unsubscribe() // The connection may be gone, and with it the subscription.
+	err = errors.Join(err, s.letGo())
+	return s.counts, err
+}
+
+// letGo gives back what the stream is not known to have.
+func (s *sender) letGo() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.epoch++ // No answer counts any more.
@@ -129,7 +135,7 @@ func Send(ctx context.Context, nc *nats.Conn, from *shmchan.RawReceiver, c Confi
 			err = errors.Join(err, e.held.Return())
 		}
 	}
-	return s.counts, err
+	return err
 }
 
 func (s *sender) at(number uint64) *entry { return &s.ring[number%uint64(len(s.ring))] }

@@ -28,4 +28,9 @@ func TestBridgeSaysWhatIsWrong(t *testing.T) {
 	status, _, stderr := shmchanRun("bridge", "nothing", "--send", "--url", "nats://127.0.0.1:1", "--dir", t.TempDir())
 	require.Equal(t, 1, status)
 	require.Contains(t, stderr, `channel "nothing"`)
+	for _, login := range [][]string{{"--nkey", "nowhere"}, {"--creds", "nowhere"}, {"--tls-ca", "nowhere"}, {"--tls-cert", "nowhere", "--tls-key", "nowhere"}} {
+		status, _, stderr := shmchanRun(append([]string{"bridge", "nothing", "--recv", "--url", "nats://127.0.0.1:1", "--dir", t.TempDir()}, login...)...)
+		require.Equal(t, 1, status)
+		require.Contains(t, stderr, "nowhere", "%v", login)
+	}
 }
