@@ -97,6 +97,51 @@ func TestAnotherReceivingEndTakesOver(t *testing.T) {
 	require.NoError(t, errors.Join((<-sent).err, (<-ends[1]).err, out.Detach(), in[0].Detach(), in[1].Detach()))
 }
 
+// What was delivered into a connection that broke comes again when that is made anew, and not only when its time to be acknowledged is over.
+func TestWhatABrokenConnectionSwallows(t *testing.T) {
+	nc, here, there, ctx := serverFor(t), t.TempDir(), t.TempDir(), context.Background()
+	v := newValve(t, nc)
+	far, err := nats.Connect("nats://"+v.addr, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+	require.NoError(t, err)
+	defer far.Close()
+	c := Config{ackWait: time.Hour}
+	out, err := shmchan.OpenSender[tick]("x", shmchan.WithDir(here))
+	require.NoError(t, err)
+	in, err := shmchan.OpenReceiver[tick]("x", shmchan.WithDir(there))
+	require.NoError(t, err)
+	sent, got := sendFrom(ctx, t, nc, "x", here, c), recvInto(ctx, far, "x", there, c)
+	js, err := jetstream.New(nc)
+	require.NoError(t, err)
+	receive := func(want uint64) {
+		wait, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		value, err := in.RecvContext(wait)
+		require.NoError(t, err)
+		require.Equal(t, want, value.Seq)
+	}
+	require.NoError(t, out.Send(tick{}))
+	receive(0)
+	v.deaf.Store(true)
+	for i := range uint64(5) {
+		require.NoError(t, out.Send(tick{Seq: 1 + i}))
+	}
+	require.Eventually(t, func() bool {
+		cons, err := js.Consumer(ctx, c.filled("x").stream(), consumerName)
+		return err == nil && cons.CachedInfo().NumAckPending == 5
+	}, time.Minute, time.Millisecond)
+	v.deaf.Store(false)
+	v.cut()
+	for i := range uint64(5) {
+		receive(1 + i)
+	}
+	require.NoError(t, out.Close())
+	_, err = in.Recv()
+	require.ErrorIs(t, err, shmchan.ErrClosed)
+	end := <-got
+	require.NoError(t, errors.Join((<-sent).err, end.err, out.Detach(), in.Detach()))
+	require.NotZero(t, end.Resumed)
+}
+
 // RecvInto refuses a channel of another layout.
 func TestRecvIntoAnotherLayout(t *testing.T) {
 	nc, here, ctx := serverFor(t), t.TempDir(), context.Background()

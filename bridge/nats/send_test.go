@@ -63,6 +63,20 @@ func TestCarefulUntilSomethingIsNew(t *testing.T) {
 	require.EqualValues(t, 7, s.last)
 }
 
+// What was stored in an epoch before, behind what was not known to be, is not sent again.
+func TestWhatWasStoredBehind(t *testing.T) {
+	s := testSender()
+	s.sent = 11
+	s.at(11).acked = true
+	s.broken = "so that nothing is published"
+	s.hear(2, 10, saysDuplicate)
+	require.EqualValues(t, 10, s.head)
+	s.at(10).acked = true
+	s.settle()
+	require.EqualValues(t, 12, s.head)
+	require.EqualValues(t, 12, s.sent)
+}
+
 func TestARefusalEndsTheEpochOnce(t *testing.T) {
 	s := testSender()
 	s.flows = true
