@@ -198,7 +198,7 @@ var bytesGuardCalls = map[string]func(ctx context.Context, b *Bytes) error{
 }
 
 func TestBytesFaultGuardCoversEveryMethod(t *testing.T) {
-	free := []string{"Cap", "Name", "MaxMessage", "Detach"}
+	free := []string{"Cap", "Name", "MaxMessage", "Detach", "Raw"}
 	for _, typ := range []reflect.Type{reflect.TypeFor[*BytesSender](), reflect.TypeFor[*BytesReceiver]()} {
 		for m := range typ.Methods() {
 			_, called := bytesGuardCalls[m.Name]
