@@ -37,9 +37,13 @@ func TestWatchCountsNoSendThatWasGivenUp(t *testing.T) {
 		capacity := rapid.SampledFrom([]int{2, 4, 8}).Draw(rt, "capacity")
 		ch, err := Open[rawValue]("test", WithDir(dir), WithCapacity(capacity))
 		require.NoError(rt, err)
+		other, err := OpenSender[rawValue]("test", WithDir(dir))
+		require.NoError(rt, err)
 		w, err := Watch("test", WithDir(dir))
 		require.NoError(rt, err)
-		defer func() { require.NoError(rt, errors.Join(w.Close(), ch.Detach(), Remove("test", WithDir(dir)))) }()
+		defer func() {
+			require.NoError(rt, errors.Join(w.Close(), ch.Detach(), other.Detach(), Remove("test", WithDir(dir))))
+		}()
 		sent, shown, missed := 0, uint64(0), uint64(0)
 		for range rapid.IntRange(1, 12).Draw(rt, "looks") {
 			for range rapid.IntRange(0, capacity).Draw(rt, "sends") {
@@ -47,10 +51,18 @@ func TestWatchCountsNoSendThatWasGivenUp(t *testing.T) {
 				case 0:
 					err := ch.SendFunc(canceled(), func(v *rawValue) error { v.Seq = 1 << 40; return no })
 					require.Error(rt, err)
-				case 1:
-					if ch.Len() < ch.Cap() {
-						require.ErrorIs(rt, ch.SendFunc(forever, func(v *rawValue) error { v.Seq = 1 << 40; return no }), no)
-					}
+				case 1: // Others send behind it meanwhile, so that its place is not the next one's.
+					ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+					_ = ch.SendFunc(ctx, func(v *rawValue) error {
+						v.Seq = 1 << 40
+						for range rapid.IntRange(0, 2).Draw(rt, "behind") {
+							if other.TrySend(rawOf(sent)) == nil {
+								sent++
+							}
+						}
+						return no
+					})
+					cancel()
 				default:
 					if ch.TrySend(rawOf(sent)) == nil {
 						sent++
