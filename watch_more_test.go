@@ -18,15 +18,33 @@ import (
 // all is what there is to see now, and how many were missed before each and at the end.
 func all(t require.TestingT, w *Watcher) (values [][]byte, missed []uint64, atEnd uint64) {
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
-		v, m, err := w.Next(ctx, nil)
-		cancel()
+		v, m, err := w.Next(&oneLook{Context: context.Background()}, nil)
 		if err != nil {
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			return values, missed, m
 		}
 		values, missed = append(values, v), append(missed, m)
 	}
+}
+
+// oneLook is a context that ends when Next has looked once, however long that takes.
+type oneLook struct {
+	context.Context
+	asked bool
+}
+
+func (c *oneLook) Done() <-chan struct{} {
+	done := make(chan struct{})
+	close(done)
+	return done
+}
+
+func (c *oneLook) Err() error {
+	if !c.asked {
+		c.asked = true
+		return nil
+	}
+	return context.DeadlineExceeded
 }
 
 // What is given up is no value: it is not shown, and once it has been told from one, not missed. So values shown and missed are those that were sent.
