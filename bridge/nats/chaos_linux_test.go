@@ -59,7 +59,7 @@ func part(role, url, dir string) error {
 		return err
 	}
 	if role == "send" {
-		from, err := shmchan.OpenRawReceiver(name, shmchan.WithDir(dir), shmchan.WithHold())
+		from, err := shmchan.OpenRawReceiver(name, shmchan.WithDir(dir), shmchan.WithHold(), shmchan.WithWait(shmchan.Park))
 		if err != nil {
 			return err
 		}

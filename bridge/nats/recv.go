@@ -118,6 +118,7 @@ func openFor(name string, desc map[string]string, opts []shmchan.Option) (*shmch
 	if desc[metaOrder] != byteOrder() {
 		return nil, &shmchan.MismatchError{Channel: name, What: "byte order", Here: byteOrder(), There: desc[metaOrder]}
 	}
+	opts = append([]shmchan.Option{shmchan.WithWait(shmchan.Park)}, opts...) // To spin is to keep what the wait is for from running.
 	opts = append(opts, shmchan.WithLayout(desc[metaType], desc[metaLayout]))
 	if n, err := strconv.Atoi(desc[metaMessage]); err == nil && n > 0 {
 		opts = append(opts, shmchan.WithMaxMessage(n))

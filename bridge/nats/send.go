@@ -85,8 +85,8 @@ type sender struct {
 }
 
 // Send passes on what is sent on a channel until that is closed and drained, and then closes the far one; or until ctx ends, or it fails. The receiver stays the
-// caller's; that of a typed channel is its Raw. If the channel has a single receiver, it must have been opened with shmchan.WithHold. What was not acknowledged
-// when Send returns goes back to the channel.
+// caller's; that of a typed channel is its Raw. If the channel has a single receiver, it must have been opened with shmchan.WithHold. A handle for the bridge
+// alone is best opened with shmchan.WithWait(shmchan.Park): what it waits for is other goroutines' work. What was not acknowledged when Send returns goes back to the channel.
 func Send(ctx context.Context, nc *nats.Conn, from *shmchan.RawReceiver, c Config) (Counts, error) {
 	c = c.filled(from.Name())
 	desc := description(from)

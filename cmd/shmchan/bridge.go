@@ -114,7 +114,7 @@ func (o *bridgeOptions) run(ctx context.Context, w *where, name string) (n bridg
 	if o.recv {
 		return bridge.Recv(ctx, nc, name, o.Config, w.options()...)
 	}
-	from, err := shmchan.OpenRawReceiver(name, append(w.options(), shmchan.WithHold())...)
+	from, err := shmchan.OpenRawReceiver(name, append(w.options(), shmchan.WithHold(), shmchan.WithWait(shmchan.Park))...)
 	if err != nil {
 		return n, err
 	}
