@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/signal"
 	"syscall"
 	"time"
@@ -18,7 +19,7 @@ import (
 // bridgeOptions are the flags.
 type bridgeOptions struct {
 	bridge.Config
-	send, recv         bool
+	send, recv, asJSON bool
 	url, listen, store string
 	login              bridge.Login
 }
@@ -35,11 +36,14 @@ A value leaves the channel here when the JetStream stream SHMCHAN_NAME has ackno
 there: at least once. --core is plain NATS, at most once. When the stream has --limit values the channel fills, and then its senders wait.
 
 --url is a NATS server or cluster that is there. --listen has this command run a server of its own, with its streams in --store: whoever
-reaches that address may use it.`,
+reaches that address may use it.
+
+At the end it says what it has done, with --json as an object; what happens meanwhile goes to standard error.`,
 		Example: `  shmchan bridge ticks --recv --listen 10.0.0.2:4222 --store /var/lib/shmchan
   shmchan bridge ticks --send --url nats://10.0.0.2:4222
   shmchan bridge ticks --send --url tls://nats.example.com --creds ticks.creds --tls-ca ca.pem`,
-		Args: cobra.ExactArgs(1),
+		Args:              exactlyOneName,
+		ValidArgsFunction: completeChannels(w, 1),
 		PreRunE: func(*cobra.Command, []string) error {
 			switch {
 			case o.send == o.recv:
@@ -60,8 +64,13 @@ reaches that address may use it.`,
 			defer stop()
 			o.Report = func(event string) { fmt.Fprintln(cmd.ErrOrStderr(), "shmchan bridge:", event) }
 			n, err := o.run(ctx, w, args[0])
-			fmt.Fprintf(cmd.OutOrStdout(), "values %d\nknown already %d\nbegun anew %d\nfull %d\n", n.Values, n.Known, n.Resumed, n.Full)
-			if err != nil && !errors.Is(err, context.Canceled) {
+			if errors.Is(err, context.Canceled) {
+				err = nil
+			}
+			if wrong := o.show(cmd.OutOrStdout(), n, err); wrong != nil {
+				return fail(errors.Join(err, fmt.Errorf("shmchan: cannot write: %w", wrong)))
+			}
+			if err != nil {
 				return fail(err)
 			}
 			return nil
@@ -84,8 +93,31 @@ reaches that address may use it.`,
 	f.IntVar(&o.Window, "window", 256, "values on their way at once")
 	f.Int64Var(&o.Limit, "limit", 65536, "values that the stream holds at most")
 	f.IntVar(&o.Replicas, "replicas", 1, "servers of the cluster that keep each value")
+	jsonFlag(cmd, &o.asJSON)
 	f.DurationVar(&o.Duplicates, "duplicates", 2*time.Minute, "for how long the stream knows a value again")
 	return cmd
+}
+
+// bridged is what --json says at the end.
+type bridged struct {
+	Values  uint64 `json:"values"`
+	Known   uint64 `json:"known_already"`
+	Resumed uint64 `json:"begun_anew"`
+	Full    uint64 `json:"full"`
+	Error   string `json:"error,omitempty"`
+}
+
+// show says what an end has done, and with --json why it ended.
+func (o *bridgeOptions) show(out io.Writer, n bridge.Counts, err error) error {
+	if o.asJSON {
+		b := bridged{Values: n.Values, Known: n.Known, Resumed: n.Resumed, Full: n.Full}
+		if err != nil {
+			b.Error = words(err)
+		}
+		return writeJSON(out, b, false)
+	}
+	_, err = fmt.Fprintf(out, "values %d\nknown already %d\nbegun anew %d\nfull %d\n", n.Values, n.Known, n.Resumed, n.Full)
+	return err
 }
 
 // newDemoBridge is newBridge for the demo.

@@ -184,7 +184,7 @@ func TestEveryCommandTakesJSON(t *testing.T) {
 	check = func(c *cobra.Command) {
 		for _, sub := range c.Commands() {
 			switch {
-			case sub.Hidden || sub.Name() == "completion" || sub.Name() == "help" || sub.Name() == "bridge": // No facts; the bridge's tests have its own.
+			case sub.Hidden || sub.Name() == "completion" || sub.Name() == "help": // No facts.
 			default:
 				require.NotNil(t, sub.Flags().Lookup("json"), sub.CommandPath())
 				check(sub)
