@@ -53,7 +53,7 @@ func TestHoldDropsWhatIsDamaged(t *testing.T) {
 	m, err := b.BytesReceiver.h.messageAt(b.BytesReceiver.h.headHint())
 	require.NoError(t, err)
 	m.data[0] ^= 1
-	require.ErrorIs(t, b.BytesReceiver.Hold(forever, &v), ErrCorrupt)
+	require.ErrorIs(t, b.Hold(forever, &v), ErrCorrupt)
 	require.Zero(t, b.Len())
 	require.NoError(t, b.Detach())
 }
@@ -87,7 +87,7 @@ func TestHeldOutlivesACutFile(t *testing.T) {
 	b := must[*Bytes](t)(OpenBytes("cut", WithDir(memDir(t)), WithMaxMessage(100), WithFaultGuard()))
 	require.NoError(t, b.Send([]byte("hello")))
 	var m Held
-	require.NoError(t, b.BytesReceiver.Hold(forever, &m))
+	require.NoError(t, b.Hold(forever, &m))
 	for _, h := range []*handle{ch.Sender.h, b.BytesSender.h} {
 		require.NoError(t, os.Truncate(h.path, 0))
 	}
