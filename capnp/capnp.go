@@ -70,7 +70,8 @@ func Send(ctx context.Context, to *shmchan.BytesSender, m *capnp.Message) error 
 // SendFunc has build make a message where it will lie, in a channel's slot or its arena, and sends it. It waits like
 // BytesSender.SendFunc, and others go on meanwhile as is said there. The message has one segment, to which build adds the root (market.NewRootQuote(s), say)
 // and all else. n is how many bytes there is room for, framing included, which takes 8: 16 at least and MaxMessage at most. In a channel whose messages may have more
-// than 4096 bytes, one of more than 1008 has room for n bytes in the arena, used or not, until it has been received.
+// than 4096 bytes, one of more than 1008 has room for n bytes in the arena, used or not, until it has been received. One of at most 1008 for which n was more is
+// copied, once, into its slot.
 //
 // If build fails or panics nothing is sent. If what it makes does not fit in n bytes, the call of Cap'n Proto that needed
 // more fails, and so does SendFunc, with shmchan.ErrTooLarge, whatever build returns. Nor may it contain capabilities.

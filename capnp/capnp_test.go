@@ -68,7 +68,7 @@ func sumOf(m *capnp.Message) (uint64, error) {
 }
 
 // What SendFunc builds lies in the channel as the standard framing has it, byte for byte, whatever was there before; RecvFunc's message is
-// that memory itself.
+// that memory itself, but for a short one that was given much room.
 func TestInPlace(t *testing.T) {
 	for _, most := range []int{4096, 1 << 20} { // In the slot; in the arena too.
 		t.Run(fmt.Sprint(most), func(t *testing.T) {
@@ -97,7 +97,9 @@ func TestInPlace(t *testing.T) {
 					require.ErrorIs(t, RecvFunc(t.Context(), c.BytesReceiver, func(m *capnp.Message) error {
 						s, err := m.Segment(0)
 						require.NoError(t, err)
-						require.Equal(t, built, unsafe.Pointer(&s.Data()[0]), "a message was copied")
+						if short := most > 4096 && room > 1008 && len(want) <= 1008; !short { // A short one goes from the room that it was given into its slot.
+							require.Equal(t, built, unsafe.Pointer(&s.Data()[0]), "a message was copied")
+						}
 						a, err := sumOf(m)
 						require.NoError(t, err)
 						w, _ := message(t, "AAPL", levels)
