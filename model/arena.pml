@@ -30,6 +30,9 @@
 #ifndef FIRST
 #define FIRST VALUES /* and of the first one */
 #endif
+#ifndef SHORTS
+#define SHORTS 0 /* at most so many messages come out so short that they go into their slots */
+#endif
 #ifndef ABORTS
 #define ABORTS 0 /* at most so many SendFuncs fail */
 #endif
@@ -93,6 +96,9 @@ byte next; /* position */
 byte frontier;
 byte dead, recovered, ended;
 byte deaths, aborts, cancels, backs;
+#if SHORTS
+byte shorts;
+#endif
 hidden byte overlap, inside, whole, head_hint, head_set_back, tail_hint, well_formed, leak; /* properties, see MUST */
 hidden byte j;
 hidden short s;
@@ -494,6 +500,19 @@ proctype sender(byte me) {
 				room = room & ~BIT(me)
 			fi
 		fi;
+#if SHORTS
+		if
+		:: d_step { v != V_BLOCKED && k > 0 && shorts < SHORTS -> shorts++ } -> /* intoSlot */
+#ifndef M_NOSHORTDROP
+			d_step { words[front%B] = words[front%B]|NOBODY; GONE(p) };
+#endif
+			d_step { k = 0; front = 0 };
+#ifndef M_NOSHORTWAKE
+			wakeroom()
+#endif
+		:: true
+		fi;
+#endif
 		if
 		:: v != V_BLOCKED -> /* publish */
 			d_step { blocks[p%N] = k; at[p%N] = front; SLOT(p) = SLOTWORD(p, 0, FULL); front = 0; v = 0
