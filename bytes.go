@@ -478,6 +478,7 @@ func (s *BytesSender) sendFunc(ctx context.Context, n int, fill func(buf []byte)
 }
 
 // intoSlot moves a message that has come out short from the arena into the slot of pos, which the call has in hand, and gives its room back.
+// The copy comes first: what is given back may be another's at once.
 func (h *handle) intoSlot(pos uint64, msg []byte) {
 	at := unsafe.Add(h.value(pos), metaSize)
 	b := *(*uint64)(at)

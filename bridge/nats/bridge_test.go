@@ -53,6 +53,18 @@ func recvInto(ctx context.Context, nc *nats.Conn, name, dir string, c Config) ch
 	return done
 }
 
+// allInOrder receives n values, numbered from 0, and then that the channel is closed.
+func allInOrder(t *testing.T, in *shmchan.Receiver[tick], n uint64) {
+	t.Helper()
+	for i := range n {
+		v, err := in.Recv()
+		require.NoError(t, err)
+		require.Equal(t, i, v.Seq)
+	}
+	_, err := in.Recv()
+	require.ErrorIs(t, err, shmchan.ErrClosed)
+}
+
 func TestValuesAndTheCloseArriveInOrder(t *testing.T) {
 	for _, core := range []bool{false, true} {
 		nc, here, there, ctx := serverFor(t), t.TempDir(), t.TempDir(), context.Background()
@@ -77,13 +89,7 @@ func TestValuesAndTheCloseArriveInOrder(t *testing.T) {
 			}
 			_ = out.Close()
 		}()
-		for i := range n {
-			v, err := in.Recv()
-			require.NoError(t, err)
-			require.Equal(t, i, v.Seq)
-		}
-		_, err = in.Recv()
-		require.ErrorIs(t, err, shmchan.ErrClosed)
+		allInOrder(t, in, n)
 		for _, r := range []result{<-sent, <-got} {
 			require.NoError(t, r.err)
 			require.Equal(t, n, r.Values)

@@ -220,13 +220,7 @@ func TestNobodyTakesForLong(t *testing.T) {
 	require.EqualValues(t, 20, stored(t, nc, c, "slow").State.Msgs)
 	require.ErrorIs(t, out.TrySend(tick{}), shmchan.ErrFull)
 	require.NoError(t, out.Close())
-	for i := range n {
-		v, err := in.Recv()
-		require.NoError(t, err)
-		require.Equal(t, i, v.Seq)
-	}
-	_, err = in.Recv()
-	require.ErrorIs(t, err, shmchan.ErrClosed)
+	allInOrder(t, in, n)
 	a, b := <-sent, <-got
 	require.NoError(t, errors.Join(a.err, b.err, out.Detach(), in.Detach()))
 	require.Equal(t, n, b.Values)

@@ -83,12 +83,7 @@ func TestDoctorEdges(t *testing.T) {
 		"3.15": {map[string]string{"proc/sys/kernel/osrelease": "3.15.0"}, nil, (*machine).checkKernel, isBetter, "3.15.0", "locks of open"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := fakeMachine(t, c.files)
-			if c.change != nil {
-				c.change(m)
-			}
-			f := c.check(m)
-			require.Equal(t, c.verdict, f.Verdict, "%+v", f)
+			f := judged(t, c.files, c.change, c.check, c.verdict)
 			require.Contains(t, f.Found, c.says)
 			if c.not != "" {
 				require.NotContains(t, f.Found+f.Change+f.Brings, c.not)

@@ -28,6 +28,18 @@ func tree(t *testing.T, files map[string]string) string {
 	return root
 }
 
+// judged is what a check finds on a machine of such files, changed unless that is nil. Its verdict is the one that is wanted.
+func judged(t *testing.T, files map[string]string, change func(*machine), check func(*machine) finding, want verdict) finding {
+	t.Helper()
+	m := fakeMachine(t, files)
+	if change != nil {
+		change(m)
+	}
+	f := check(m)
+	require.Equal(t, want, f.Verdict, "%+v", f)
+	return f
+}
+
 // fakeMachine is a good one, with these files.
 func fakeMachine(t *testing.T, files map[string]string) *machine {
 	t.Helper()
@@ -168,12 +180,7 @@ func TestDoctorChecks(t *testing.T) {
 			says: []string{"there are no channels", "pidfds"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := fakeMachine(t, c.files)
-			if c.change != nil {
-				c.change(m)
-			}
-			f := c.check(m)
-			require.Equal(t, c.verdict, f.Verdict, "%+v", f)
+			f := judged(t, c.files, c.change, c.check, c.verdict)
 			all := f.Found + "\n" + f.Change + "\n" + f.Brings
 			for _, s := range c.says {
 				require.Contains(t, all, s)
