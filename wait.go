@@ -121,9 +121,6 @@ var maxSpins = sync.OnceValue(func() int32 {
 	return int32(max(minSpins, min(spinTime/max(round, 1), 1<<16)))
 })
 
-// spinsFor is how many rounds take that time.
-func spinsFor(d time.Duration) int32 { return int32(int64(maxSpins()) * int64(d) / int64(spinTime)) }
-
 // canSpin asks for the machine's CPUs, not for those of this process, which may be bound to another than its peer.
 var canSpin = sync.OnceValue(func() bool { return onlineCPUs() > 1 })
 
@@ -168,15 +165,11 @@ func (s *side) await(ctx context.Context, k waitKind, pos uint64) (woken bool, e
 	}
 	s.sleeps()
 	woken, err = s.sleep(ctx, w)
-	s.goesOn()
-	if s.d == receiving && err == nil {
-		h.noteBurst()
-	}
 	waiters.Put(w)
 	return woken, err
 }
 
-// sleep is for a call that is queued and has nothing to do. A timer may end it shortly before what it waits for is due.
+// sleep is for a call that is queued, has nothing to do, and is counted as parked. A timer may end it shortly before what it waits for is due.
 func (s *side) sleep(ctx context.Context, w *waiter) (woken bool, err error) {
 	var o nap
 	var rings <-chan struct{}
@@ -200,19 +193,41 @@ func (s *side) sleep(ctx context.Context, w *waiter) (woken bool, err error) {
 		woken = s.dequeue(w)
 		o.came = woken
 	}
-	if !paced {
-		return woken, err
-	}
-	o.ended = sinceStart()
-	if o.rang && !woken {
-		_, o.came = s.look(spinsFor(s.rhythm.spin()), true, func() bool { return s.h.ready(s.d, w.kind, w.pos) })
-		s.spun(0, o.came) // Its time is counted as that of who is parked.
-		rang := o.ended
+	if paced {
 		o.ended = sinceStart()
-		o.spun = o.ended - rang
 	}
-	s.rhythm.end(o)
+	s.goesOn()
+	if o.rang && !woken {
+		s.awaitDue(&o, w.kind, w.pos)
+	} else if s.d == receiving && err == nil {
+		s.h.noteBurst()
+	}
+	if paced {
+		s.rhythm.end(o)
+	}
 	return woken, err
+}
+
+// awaitDue spins for what is due now. It lets others run hardly ever, and by the system only: Gosched wakes a thread of the Go runtime each
+// time, and what that runs on is late. Nor does it look at the clock, or at what lies behind, once the first is there, for what comes is written to those
+// lines then; so when it came is known to some looks.
+func (s *side) awaitDue(o *nap, k waitKind, pos uint64) {
+	rang, most := o.ended, s.rhythm.spin()
+	i := int32(0)
+	for o.spun <= most {
+		if o.came = s.h.ready(s.d, k, pos); o.came {
+			break
+		}
+		if i++; i%64 == 0 {
+			if i%1024 == 0 {
+				yieldCPU()
+			}
+			o.ended = sinceStart()
+			o.spun = o.ended - rang
+		}
+		pause()
+	}
+	s.spun(i, o.came)
 }
 
 // spin waits actively for as long as that has paid lately.
@@ -226,32 +241,21 @@ func (s *side) spinUntil(ready func() bool) bool {
 	if s.tries.Add(1)%probeEvery == 0 {
 		budget = most
 	}
-	if i, ok := s.look(budget, false, ready); ok {
-		s.spins.Store(min(most, max(budget, 2*i)))
-		s.spun(i, true)
-		return true
-	}
-	s.spins.Store(budget / 2)
-	s.spun(budget, false)
-	return false
-}
-
-// look spins for so many rounds, and says in which it was ready. Quiet: it lets others run hardly ever, which is for some hundred
-// microseconds: Gosched wakes a thread of the Go runtime each time, and what that runs on is late.
-func (s *side) look(rounds int32, quiet bool, ready func() bool) (round int32, ok bool) {
-	for i := range rounds {
+	for i := range budget {
 		if ready() {
-			return i, true
+			s.spins.Store(min(most, max(budget, 2*i)))
+			s.spun(i, true)
+			return true
 		}
-		if i%64 == 63 && (!quiet || i%1024 == 1023) {
-			if !quiet {
-				runtime.Gosched()
-			}
+		if i%64 == 63 {
+			runtime.Gosched()
 			yieldCPU() // Whom we wait for may be about to run on this one.
 		}
 		pause()
 	}
-	return rounds, false
+	s.spins.Store(budget / 2)
+	s.spun(budget, false)
+	return false
 }
 
 // ready looks whether a goroutine of the role itself would find something.
