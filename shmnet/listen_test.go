@@ -24,18 +24,6 @@ import (
 	"github.com/shmchan/shmchan"
 )
 
-// within fails the test if f takes longer than anything here may.
-func within(t *testing.T, what string, f func()) {
-	t.Helper()
-	done := make(chan struct{})
-	go func() { defer close(done); f() }()
-	select {
-	case <-done:
-	case <-time.After(20 * time.Second):
-		t.Fatalf("%s: it waits for ever", what)
-	}
-}
-
 // hello names a pair to who listens, as one who dials does.
 func hello(t *testing.T, dir string, id []byte) {
 	t.Helper()
@@ -76,10 +64,10 @@ func init() {
 		fmt.Println("full")
 		_, err = l.Accept()
 		var temporary interface{ Temporary() bool } // As net/http asks.
-		fmt.Println(errors.As(err, &temporary) && temporary.Temporary(), err)
-		for _, f := range held {
+		for _, f := range held {                    // Before the line: who reads it dials.
 			_ = f.Close()
 		}
+		fmt.Println(errors.As(err, &temporary) && temporary.Temporary(), err)
 		c, err := l.Accept()
 		fmt.Println(err)
 		if err == nil {
@@ -104,15 +92,12 @@ func TestDiallerHasDied(t *testing.T) {
 			_, _ = c.Write([]byte("x"))
 		}
 	}()
-	within(t, "read", func() {
-		c, err := l.Accept()
-		if assert.NoError(t, err) {
-			n, err := c.Read(make([]byte, 1))
-			assert.NoError(t, err)
-			assert.Equal(t, 1, n)
-			_ = c.Close()
-		}
-	})
+	c, err := l.Accept()
+	require.NoError(t, err)
+	n, err := c.Read(make([]byte, 1))
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.NoError(t, c.Close())
 }
 
 // A listener that has read the hello and dies before it answers, and another in its place before that is noticed.
@@ -134,7 +119,7 @@ func TestAnotherListens(t *testing.T) {
 	require.NoError(t, cmd.Process.Kill())
 	_ = cmd.Wait()
 	listen(t, dir)
-	within(t, "dial", func() { assert.ErrorIs(t, <-dialled, syscall.ECONNREFUSED) })
+	require.ErrorIs(t, <-dialled, syscall.ECONNREFUSED)
 }
 
 // A listener that closes with a hello unread, and another in its place.
@@ -147,13 +132,11 @@ func TestAnotherListensAfterClose(t *testing.T) {
 		_, err := Dial("test", in(dir))
 		dialled <- err
 	}()
-	for r.Len() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	until(t, "it has said its name", func() bool { return r.Len() > 0 })
 	require.NoError(t, r.Close())
 	require.NoError(t, r.Detach())
 	listen(t, dir)
-	within(t, "dial", func() { assert.ErrorIs(t, <-dialled, syscall.ECONNREFUSED) })
+	require.ErrorIs(t, <-dialled, syscall.ECONNREFUSED)
 }
 
 // Of those who listen at once where a closed listener's channel is still held, one has the name, and whoever dials reaches it.
@@ -216,27 +199,19 @@ func TestOptionsRefused(t *testing.T) {
 
 	// A listener whose options say what a connection must be, and one who dials and makes another.
 	l = listen(t, dir, shmchan.WithChecksum())
-	within(t, "dial", func() {
-		_, err := Dial("test", in(dir))
-		assert.ErrorIs(t, err, syscall.ECONNREFUSED)
-		assert.ErrorContains(t, err, "options")
-	})
+	_, err = Dial("test", in(dir))
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	require.ErrorContains(t, err, "options")
 	c, err = Dial("test", in(dir), shmchan.WithChecksum())
 	require.NoError(t, err)
 	require.NoError(t, c.Close())
 	require.NoError(t, l.Close())
-	within(t, "dial", func() {
-		l = listen(t, dir, shmchan.WithCapacity(10), shmchan.WithMaxMessage(10))
-		c, err := Dial("test", in(dir))
-		if assert.NoError(t, err, "how much a connection holds is for who dials to say") {
-			assert.NoError(t, c.Close())
-		}
-	})
+	l = listen(t, dir, shmchan.WithCapacity(10), shmchan.WithMaxMessage(10))
+	c, err = Dial("test", in(dir))
+	require.NoError(t, err, "how much a connection holds is for who dials to say")
+	require.NoError(t, c.Close())
 	require.NoError(t, l.Close())
-	require.Eventually(t, func() bool {
-		left, err := os.ReadDir(dir)
-		return err == nil && len(left) == 0
-	}, 10*time.Second, time.Millisecond)
+	emptyAtLast(t, dir)
 }
 
 // The name of something else.
@@ -308,23 +283,18 @@ func TestOutOfDescriptors(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, line)
 	}
-	within(t, "dial", func() {
-		_, err := Dial("test", in(dir))
-		assert.ErrorIs(t, err, syscall.ECONNREFUSED)
-	})
+	_, err := Dial("test", in(dir))
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	line, err := out.ReadString('\n')
 	require.NoError(t, err)
 	require.Contains(t, line, "true accept shm test: too many open files")
-	within(t, "dial", func() {
-		c, err := Dial("test", in(dir))
-		if assert.NoError(t, err) {
-			_, err = c.Write([]byte("x"))
-			assert.NoError(t, err)
-			_, err = c.Read(make([]byte, 1))
-			assert.NoError(t, err)
-			assert.NoError(t, c.Close())
-		}
-	})
+	c, err := Dial("test", in(dir))
+	require.NoError(t, err)
+	_, err = c.Write([]byte("x"))
+	require.NoError(t, err)
+	_, err = c.Read(make([]byte, 1))
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
 }
 
 // Who dials while as many do as the listener's channel has places waits for one.
@@ -397,6 +367,6 @@ func TestStoppedListener(t *testing.T) {
 		}
 	})
 	require.NoError(t, cmd.Process.Signal(syscall.SIGCONT))
-	within(t, "dial", wg.Wait)
+	wg.Wait()
 	require.True(t, ok.Load())
 }

@@ -13,6 +13,7 @@ import (
 	"net/rpc"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -61,6 +62,26 @@ func startCommand(t testing.TB, cmd *exec.Cmd, role, dir string) (*exec.Cmd, *bu
 	return cmd, bufio.NewReader(out)
 }
 
+// until looks again and again until the condition holds. The test's own time limit is the only one.
+func until(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	for !cond() {
+		if t.Context().Err() != nil {
+			t.Fatalf("ended before %s", what)
+		}
+		runtime.Gosched()
+	}
+}
+
+// emptyAtLast waits until nothing is left in the directory.
+func emptyAtLast(t *testing.T, dir string) {
+	t.Helper()
+	until(t, "nothing is left", func() bool {
+		left, err := os.ReadDir(dir)
+		return err == nil && len(left) == 0
+	})
+}
+
 func listen(t *testing.T, dir string, opts ...shmchan.Option) *Listener {
 	t.Helper()
 	l, err := Listen("test", append(opts, in(dir))...)
@@ -93,10 +114,7 @@ func TestConn(t *testing.T) {
 				}, nil
 			})
 			// A call that Close has ended may be on its way out yet, and the last one out removes the files.
-			require.Eventually(t, func() bool {
-				left, err := os.ReadDir(dir)
-				return err == nil && len(left) == 0
-			}, 10*time.Second, time.Millisecond)
+			emptyAtLast(t, dir)
 		})
 	}
 }
@@ -319,10 +337,7 @@ func TestHTTP(t *testing.T) {
 	_, out := start(t, "http", dir)
 	_, err := out.ReadString('\n')
 	require.NoError(t, err)
-	client := http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return DialContext(ctx, "test", in(dir)) },
-	}}
-	defer client.CloseIdleConnections()
+	client := clientOf(t, "test", dir)
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
