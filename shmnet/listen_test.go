@@ -122,6 +122,49 @@ func TestAnotherListens(t *testing.T) {
 	require.ErrorIs(t, <-dialled, syscall.ECONNREFUSED)
 }
 
+// A listener that has answered, and closes before who dials has heard that, has left it a connection.
+func TestAnsweredAndClosed(t *testing.T) {
+	dir := t.TempDir()
+	r, err := shmchan.OpenBytesReceiver("test", helloOptions([]shmchan.Option{in(dir)})...)
+	require.NoError(t, err)
+	var a accepted
+	before := beforeStillThere
+	defer func() { beforeStillThere = before }()
+	beforeStillThere = func() {
+		beforeStillThere = before
+		said, err := r.Recv(nil)
+		require.NoError(t, err)
+		var ok bool
+		a, ok = (&Listener{name: "test", opts: []shmchan.Option{in(dir)}}).take(said)
+		require.True(t, ok)
+		require.NoError(t, r.Close())
+		require.NoError(t, r.Detach())
+	}
+	c, err := Dial("test", in(dir))
+	require.NoError(t, err)
+	_, err = a.conn.Write([]byte("x"))
+	require.NoError(t, err)
+	n, err := c.Read(make([]byte, 2))
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.NoError(t, c.Close())
+	require.NoError(t, a.conn.Close())
+	emptyAtLast(t, dir)
+}
+
+// Who waits longer than he may is told so by whatever he waits in, as by a socket.
+func TestDialTooLate(t *testing.T) {
+	dir := t.TempDir()
+	listen(t, dir)
+	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(1, 0))
+	defer cancel()
+	_, err := DialContext(ctx, "test", in(dir))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	var ne net.Error
+	require.ErrorAs(t, err, &ne)
+	require.True(t, ne.Timeout())
+}
+
 // A listener that closes with a hello unread, and another in its place.
 func TestAnotherListensAfterClose(t *testing.T) {
 	dir := t.TempDir()
