@@ -151,9 +151,14 @@ type machinesResult struct {
 	Seconds   float64 `json:"seconds"`
 }
 
-// freeAddress is one that nobody listens on.
+// freeAddress is one that nobody listens on. It is to stay so while its server is killed: on Linux its host is this process's own, so that nobody who
+// connects, or listens on a port that the system chooses, gets the same port there.
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	pid := os.Getpid()
+	l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 1+pid>>16%200, pid>>8%256, 2+pid%250))
+	if err != nil { // Elsewhere there is but one.
+		l, err = net.Listen("tcp", "127.0.0.1:0")
+	}
 	if err != nil {
 		return "", fmt.Errorf("shmchan: %w", err)
 	}
