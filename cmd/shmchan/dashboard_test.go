@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -178,23 +177,18 @@ func TestDashboardQueries(t *testing.T) {
 	_, at := startExport(t, dir)
 	target, err := url.Parse(at)
 	require.NoError(t, err)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := l.Addr().String()
-	require.NoError(t, l.Close())
 	config := filepath.Join(data, "prometheus.yml")
 	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil,
-		"global: {scrape_interval: 500ms, scrape_timeout: 400ms}\nscrape_configs:\n- job_name: shmchan\n  static_configs: [{targets: [%q]}]\n", target.Host), 0o600))
+		"global: {scrape_interval: 500ms, scrape_timeout: 500ms}\nscrape_configs:\n- job_name: shmchan\n  static_configs: [{targets: [%q]}]\n", target.Host), 0o600))
 	log, err := os.Create(filepath.Join(data, "log"))
 	require.NoError(t, err)
 	defer log.Close()
-	p := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(data, "tsdb"), "--web.listen-address="+address)
+	p := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(data, "tsdb"), "--web.listen-address=127.0.0.1:0")
 	p.Stdout, p.Stderr = log, log
 	require.NoError(t, p.Start())
 	ended := make(chan struct{})
 	go func() { _ = p.Wait(); close(ended) }()
 	defer func() { _ = p.Process.Kill(); <-ended }()
-	base := "http://" + address
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	next := func(why string) {
@@ -207,38 +201,53 @@ func TestDashboardQueries(t *testing.T) {
 			t.Fatal(why)
 		}
 	}
+	base := ""
+	for ; base == ""; next("it does not listen") {
+		b, err := os.ReadFile(log.Name())
+		require.NoError(t, err)
+		if m := regexp.MustCompile(`"Listening on" address=(\S+)\s`).FindSubmatch(b); m != nil {
+			base = "http://" + string(m[1])
+		}
+	}
 	for ready := false; !ready; next("it is not ready") {
 		if resp, err := http.Get(base + "/-/ready"); err == nil {
 			ready = resp.StatusCode == http.StatusOK
 			_ = resp.Body.Close()
 		}
 	}
-	fill := strings.NewReplacer("$channel", ".*", "$__rate_interval", "5s", "$__range", "1m", "$instance", target.Host)
-	for _, q := range dashboardQueries(t) {
-		q = fill.Replace(q)
-		require.NotContains(t, q, "$")
-		var all []answer
+	// A scrape that takes too long leaves a gap in all that was scraped: then there is no answer, but will be.
+	answered := func(q string) (all []answer) {
 		for all = ask(t, base, q); len(all) == 0; all = ask(t, base, q) {
 			next("no answer to " + q)
 		}
-		for _, a := range all {
+		return all
+	}
+	fill := strings.NewReplacer("$channel", ".*", "$__rate_interval", "30s", "$__range", "1m", "$instance", target.Host)
+	for _, q := range dashboardQueries(t) {
+		q = fill.Replace(q)
+		require.NotContains(t, q, "$")
+		for _, a := range answered(q) {
 			t.Logf("%s = %v %v", q, a.Metric, a.Value[1])
 			require.True(t, !strings.HasPrefix(q, "group") || len(a.Metric) == 1, "%s: there is no such label", q)
 		}
 	}
 	value := func(q string) float64 {
-		all := ask(t, base, fill.Replace(q))
+		all := answered(fill.Replace(q))
 		require.Len(t, all, 1, q)
 		v, err := strconv.ParseFloat(all[0].Value[1].(string), 64)
 		require.NoError(t, err)
 		return v
 	}
-	for value(`sum(rate(shmchan_received_total[5s]))`) == 0 || value(`sum(shmchan_parks_total)`) == 0 {
+	for value(`sum(rate(shmchan_received_total[30s]))`) == 0 || value(`sum(shmchan_parks_total)`) == 0 {
 		next("nothing moves")
 	}
-	saved := value(`sum(rate(shmchan_wakes_saved_total[5s])) / (sum(rate(shmchan_sent_total[5s])) + sum(rate(shmchan_received_total[5s])))`)
-	require.Positive(t, saved)
+	saved := 0.0
+	for ; !(saved > 0); next("no wake is saved") { // Nor is there a part of nothing.
+		saved = value(`sum(rate(shmchan_wakes_saved_total[30s])) / (sum(rate(shmchan_sent_total[30s])) + sum(rate(shmchan_received_total[30s])))`)
+	}
 	require.LessOrEqual(t, saved, 1.0)
-	require.InDelta(t, 4, value(`shmchan_high_water{channel="orders"}`), 0)
-	require.Equal(t, "orders", ask(t, base, "shmchan_capacity")[0].Metric["channel"])
+	for value(`shmchan_high_water{channel="orders"}`) != 4 {
+		next("it was never full")
+	}
+	require.Equal(t, "orders", answered("shmchan_capacity")[0].Metric["channel"])
 }
