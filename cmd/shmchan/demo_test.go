@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -67,11 +68,11 @@ func TestDemoSendsTheInput(t *testing.T) {
 	require.Equal(t, 0, status, "%s%s", stdout, stderr)
 }
 
-// longDemo starts a demo that would go on for long, as a process, and returns when it
+// longDemo starts a demo that would go on for half a minute, as a process, and returns when it
 // has shown its progress for the first time. The pipe ends when it and all its processes are gone.
 func longDemo(t *testing.T, dir string) (cmd *exec.Cmd, stdout *bufio.Reader, stderr *bytes.Buffer, allGone io.Reader) {
 	t.Helper()
-	cmd = exec.Command(os.Args[0], "demo", "--dir", dir, "--values", "10000000")
+	cmd = exec.Command(os.Args[0], "demo", "--dir", dir, "--values", "10000000", "--capacity", "0")
 	stderr = &bytes.Buffer{}
 	cmd.Stderr = stderr
 	pipe, err := cmd.StdoutPipe()
@@ -83,7 +84,7 @@ func longDemo(t *testing.T, dir string) (cmd *exec.Cmd, stdout *bufio.Reader, st
 	require.NoError(t, cmd.Start())
 	require.NoError(t, w.Close())
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = r.Close() })
-	require.NoError(t, r.SetReadDeadline(time.Now().Add(time.Minute)))
+	require.NoError(t, r.SetReadDeadline(time.Now().Add(patience)))
 	stdout = bufio.NewReader(pipe)
 	waitForLine(t, stdout, "processes 5")
 	return cmd, stdout, stderr, r
@@ -126,33 +127,30 @@ func TestDemoThatIsKilledTakesItsProcessesAlong(t *testing.T) {
 func TestDemoReplacesWhatOthersKill(t *testing.T) {
 	dir := cleanDirs(t)
 	var out lineWriter
+	name, killed := "", 0
 	out.onLine = func(line string) {
-		if !strings.Contains(line, "2 senders and 3 receivers") {
+		if m := regexp.MustCompile(`"(demo-[0-9a-f]+)"`).FindStringSubmatch(line); m != nil {
+			name = m[1]
+		}
+		m := regexp.MustCompile(`killed sender 1 \(pid (\d+)\)`).FindStringSubmatch(line)
+		if m == nil {
 			return
 		}
-		// It has started nothing yet; the processes come to the channel in a moment.
-		name := regexp.MustCompile(`"(demo-[0-9a-f]+)"`).FindStringSubmatch(line)[1]
-		go func() {
-			for {
-				info, err := shmchan.Inspect(name, shmchan.WithDir(dir))
-				if err != nil {
-					return
-				}
-				if info.Senders < 1+senders || info.Receivers < receivers {
-					continue // The first sender is the demo itself.
-				}
-				for _, p := range info.Peers {
-					if p.PID != os.Getpid() {
-						_ = syscall.Kill(p.PID, syscall.SIGKILL)
-					}
-				}
-				return
+		// In the middle; the receivers end when the demo closes the channel, and it waits for this.
+		info, err := shmchan.Inspect(name, shmchan.WithDir(dir))
+		require.NoError(t, err)
+		for _, p := range info.Peers {
+			if p.Alive && p.PID != os.Getpid() && fmt.Sprint(p.PID) != m[1] {
+				require.NoError(t, syscall.Kill(p.PID, syscall.SIGKILL))
+				killed++
 			}
-		}()
+		}
+		require.Positive(t, killed)
 	}
 	var stderr bytes.Buffer
 	status := run([]string{"demo", "--dir", dir, "--values", "500000"}, &out, &stderr)
 	require.Equal(t, 0, status, "%s%s", out.String(), stderr.String())
+	require.Positive(t, killed)
 	require.Contains(t, out.String(), "was killed by somebody else")
 	require.Contains(t, out.String(), "PASSED")
 }
