@@ -7,6 +7,7 @@ package main
 // those who look stands between two in which they are stopped, and these two, held against each other, say how large the noise is.
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -114,13 +115,17 @@ func usedBy(t *testing.T, all []*exec.Cmd) (d time.Duration) {
 	return d
 }
 
-// lookers starts so many of a command, each with its output thrown away.
+// lookers starts so many of a command, and returns when each has looked for the first time: what it takes to start is not what looking costs. Their
+// output nobody reads: a pipe has room for some minutes of it.
 func lookers(t *testing.T, n int, args ...string) (all []*exec.Cmd) {
+	var outs []*bufio.Scanner
 	for range n {
 		cmd := command(t, args...)
-		require.NoError(t, cmd.Start())
-		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		outs = append(outs, started(t, cmd))
 		all = append(all, cmd)
+	}
+	for _, out := range outs {
+		require.True(t, out.Scan())
 	}
 	return all
 }

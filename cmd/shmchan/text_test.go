@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/shmchan/shmchan"
@@ -258,11 +259,21 @@ func TestTailSaysWhatItMissed(t *testing.T) {
 	buf := make([]byte, len(anOrderLine(0)))
 	_, err = io.ReadFull(out, buf)
 	require.NoError(t, err)
-	for i := range 20000 {
-		require.NoError(t, ch.Send(anOrder(i%1000)))
-		_, err := ch.Recv()
-		require.NoError(t, err)
+	pass := func(values int) {
+		for i := range values {
+			require.NoError(t, ch.Send(anOrder(i%1000)))
+			_, err := ch.Recv()
+			require.NoError(t, err)
+		}
 	}
+	require.NoError(t, cmd.Process.Signal(syscall.SIGSTOP)) // So that there is something to miss,
+	var state syscall.WaitStatus
+	_, err = syscall.Wait4(cmd.Process.Pid, &state, syscall.WUNTRACED, nil)
+	require.NoError(t, err)
+	require.True(t, state.Stopped())
+	pass(100)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGCONT))
+	pass(19900) // and much while it looks.
 	require.NoError(t, ch.Close())
 	for err == nil {
 		_, err = ch.Recv()
