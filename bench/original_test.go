@@ -152,7 +152,7 @@ func python(t *testing.T, p *peer, r row, count uint64) (*exec.Cmd, net.Conn, *b
 		return net.Dial("tcp", "127.0.0.1:"+string(port))
 	})
 	t.Cleanup(func() { _ = c.Close() })
-	require.NoError(t, c.SetDeadline(time.Now().Add(time.Minute)))
+	require.NoError(t, c.SetDeadline(time.Now().Add(5*time.Minute)))
 	return cmd, c, bufio.NewReader(out)
 }
 

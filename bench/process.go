@@ -64,6 +64,26 @@ func (t *tail) String() string {
 type runner struct {
 	launch *launcher
 	limit  time.Duration // for one measurement
+
+	late func() <-chan struct{} // in tests: when one has taken that long, instead of by the clock; else nil
+}
+
+// limited is a context that ends when a measurement has taken too long.
+func (r *runner) limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	why := fmt.Errorf("not done after %v", r.limit)
+	if r.late == nil {
+		return context.WithTimeoutCause(ctx, r.limit, why)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	late := r.late()
+	go func() {
+		select {
+		case <-late:
+			cancel(why)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
 }
 
 // memory is where the directories lie, if it is there.
@@ -72,7 +92,7 @@ const memory = "/dev/shm"
 // run starts the parts of a peer, lets them go when all are ready, and returns their
 // answers, in the same order. It leaves no process and no file.
 func (r *runner) run(ctx context.Context, command []string, parts []part) (_ []contract.Result, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.limit, fmt.Errorf("not done after %v", r.limit))
+	ctx, cancel := r.limited(ctx)
 	defer cancel()
 	root := memory
 	if _, err := os.Stat(root); err != nil {
