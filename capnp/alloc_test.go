@@ -62,7 +62,7 @@ func TestScribbler(t *testing.T) {
 				}
 			}
 		}()
-		for range 200_000 {
+		for n := 0; n < 200_000 || read == 0 || failed == 0; n++ { // Until who writes has had his turn.
 			r.use = func(m *capnp.Message) error {
 				m.ResetReadLimit(1 << 16)
 				if err := walk(m); err != nil {
