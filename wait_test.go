@@ -29,15 +29,18 @@ func noBackstop(t testing.TB) {
 	}
 	until(t, "the backstop of earlier tests has ended", idle)
 	backstopAfter(time.Hour, time.Hour)
-	t.Cleanup(func() {
-		backstopAfter(backstopEvery, backstopBlind)
-		watched.Lock()
-		defer watched.Unlock()
-		if watched.tick != nil { // It sleeps for an hour.
-			watched.period = backstopBlind
-			watched.tick.reset(backstopBlind)
-		}
-	})
+	t.Cleanup(wakeBackstop)
+}
+
+// wakeBackstop has the backstop come as usual again, and soon.
+func wakeBackstop() {
+	backstopAfter(backstopEvery, backstopBlind)
+	watched.Lock()
+	defer watched.Unlock()
+	if watched.tick != nil { // It sleeps for an hour.
+		watched.period = backstopBlind
+		watched.tick.reset(backstopBlind)
+	}
 }
 
 // clock counts milliseconds in which the machine let this process run: the naps
@@ -634,6 +637,7 @@ func TestLastOneGone(t *testing.T) {
 // A value that is published, or a slot that is freed, without a fence may reach us after its sender, or receiver, has
 // looked for sleepers: at the latest when we fence, so we look after that.
 func TestSleepersFence(t *testing.T) {
+	noBackstop(t) // It would fence, and wake, before us.
 	defer func() { fenceOthers = fenceProcesses }()
 	late := func(h *handle, d direction) {
 		fenceOthers = func() {
