@@ -41,9 +41,11 @@ func init() {
 		if _, err := OpenBytesDuplex("web."+strings.Repeat("0a", 16), SideA, dir, WithMaxMessage(10)); err != nil {
 			return err
 		}
-		if _, _, err := lockedTemp(args[0]); err != nil {
+		tmp, _, err := lockedTemp(args[0])
+		if err != nil {
 			return err
 		}
+		defer tmp.Close() // Until we are killed it is ours, whatever the garbage collector does.
 		fmt.Println("there")
 		_, _ = fmt.Scanln(new(string))
 		return nil
@@ -241,7 +243,12 @@ func TestCollectAndOpenRace(t *testing.T) {
 		})
 	}
 	for i := range 300 {
-		one, err := OpenSender[int64]("test", WithDir(dir), WithSingleSender(), WithCapacity(2))
+		var one *Sender[int64]
+		var err error
+		until(t, "nobody who was stopped while he collects is in the way", func() bool {
+			one, err = OpenSender[int64]("test", WithDir(dir), WithSingleSender(), WithCapacity(2))
+			return !errors.Is(err, ErrBusy) && !errors.Is(err, ErrTooManyPeers) // After a second.
+		})
 		require.NoError(t, err)
 		require.True(t, sameFile(one.h.file, one.h.path), "round %d: the channel that was opened is not that of the name", i)
 		two, err := OpenReceiver[int64]("test", WithDir(dir), WithAttach())

@@ -366,7 +366,9 @@ func TestOneDeathManyHandles(t *testing.T) {
 	for _, r := range all {
 		require.NoError(t, r.Detach())
 	}
-	deaths.Lock()
-	defer deaths.Unlock()
-	require.Empty(t, deaths.watches)
+	until(t, "no death is watched any more", func() bool {
+		deaths.Lock()
+		defer deaths.Unlock()
+		return len(deaths.watches) == 0
+	})
 }

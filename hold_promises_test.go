@@ -150,7 +150,7 @@ func TestHoldingManyIsNotSlower(t *testing.T) {
 		return took
 	}
 	short, long := time.Hour, time.Hour
-	for range 5 { // The shortest of each: somebody else may be on the CPU.
+	for i := 0; i < 5 || i < 100 && short >= long/4; i++ { // The shortest of each: somebody else may be on the CPU, also for all of the five.
 		short, long = min(short, holdAll(false)), min(long, holdAll(true))
 	}
 	t.Logf("%v, and %v with a walk for each", short, long)

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -39,7 +40,11 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	code := m.Run()
-	if leaks := leaked(); code == 0 && len(leaks) > 0 {
+	leaks := leaked()
+	for began := time.Now(); code == 0 && len(leaks) > 0 && time.Since(began) < time.Minute; leaks = leaked() {
+		runtime.Gosched() // A call of the last test may be on its way out, and lets go of its handle.
+	}
+	if code == 0 && len(leaks) > 0 {
 		fmt.Fprintf(os.Stderr, "left open or mapped after all tests:\n%s\n", strings.Join(leaks, "\n"))
 		code = 1
 	}
@@ -177,6 +182,9 @@ func until(t testing.TB, what string, cond func() bool) {
 		runtime.Gosched()
 	}
 }
+
+// patience is how long a test waits for what is sure to come, if it can then say what it waited for. No machine is so busy.
+const patience = 5 * time.Minute
 
 // sharedMemory is a file's memory, for processes to share; a child says nil for t.
 func sharedMemory(t testing.TB, path string, size int) ([]byte, error) {

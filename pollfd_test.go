@@ -309,7 +309,7 @@ func TestNoReadinessIsLost(t *testing.T) {
 			go func() { wg.Wait(); close(ended) }()
 			select {
 			case <-ended:
-			case <-time.After(30 * time.Second):
+			case <-time.After(patience):
 				t.Fatalf("capacity %d, pollers %s: somebody sleeps on: %+v", capacity, theirs, ch.Stats())
 			}
 			require.NoError(t, ch.Close())
@@ -364,24 +364,22 @@ func TestPollersComeToRest(t *testing.T) {
 				}
 			})
 		}
-		rest := func() { // until nobody has looked for 50 ms
+		rest := func(from int64) { // until nobody has looked for 50 ms
 			last, since := looks.Load(), time.Now()
-			for began := time.Now(); time.Since(since) < 50*time.Millisecond; time.Sleep(time.Millisecond) {
+			for ; time.Since(since) < 50*time.Millisecond; time.Sleep(time.Millisecond) {
 				if n := looks.Load(); n != last {
 					last, since = n, time.Now()
 				}
-				require.Less(t, time.Since(began), 20*time.Second, "%d looks and no rest", last)
+				require.Less(t, last-from, int64(20*pollers), "looks for one value, and no rest")
 			}
 		}
-		rest()
+		rest(0)
 		for i := range int64(values) {
 			before := looks.Load()
 			require.NoError(t, ch.Send(1))
 			until(t, "somebody has received it", func() bool { return got.Load() == i+1 }) // On a busy machine a thread may wait for long.
-			rest()
+			rest(before)
 			require.Equal(t, i+1, got.Load())
-			n := looks.Load() - before
-			require.Less(t, n, int64(20*pollers), "looks for one value")
 		}
 		t.Logf("capacity %d: %.1f looks a value with %d pollers", capacity, float64(looks.Load())/values, pollers)
 		for _, p := range stop {
@@ -414,7 +412,7 @@ func TestDescriptorKeepsNoWake(t *testing.T) {
 			select {
 			case err := <-done:
 				require.NoError(t, err)
-			case <-time.After(10 * time.Second):
+			case <-time.After(patience):
 				t.Fatal("the descriptor has kept the wake: " + where)
 			}
 			if where == "same handle" {
@@ -456,7 +454,7 @@ func TestWakeGoesOnFromADescriptor(t *testing.T) {
 	select {
 	case err := <-done:
 		require.NoError(t, err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the wake has ended at the descriptor")
 	}
 	waiters.Put(w)
@@ -495,10 +493,8 @@ func TestDescriptorIsToldOfDeaths(t *testing.T) {
 	_, err := ch.TryRecv()
 	require.ErrorIs(t, err, ErrEmpty)
 	require.False(t, readable(t, fd, 0))
-	died := time.Now()
 	c.kill()
-	require.True(t, readable(t, fd, -1))
-	assert.Less(t, time.Since(died), 100*time.Millisecond)
+	require.True(t, readable(t, fd, -1), "nobody else would say so")
 	v, err := ch.TryRecv()
 	require.NoError(t, err)
 	require.Equal(t, newMessage(0, 7), v)
@@ -530,6 +526,7 @@ func TestDescriptorsAgainstDetach(t *testing.T) {
 		}
 		return n
 	}
+	openTest[int64](t) // Go's poller has one too, from when it is first needed.
 	before := open()
 	for range 300 {
 		ch := openTest[int64](t, WithCapacity(1))
@@ -548,7 +545,7 @@ func TestDescriptorsAgainstDetach(t *testing.T) {
 		require.NoError(t, ch.Detach())
 		allBack(t, &wg)
 	}
-	require.Equal(t, before, open())
+	until(t, "all are closed", func() bool { return open() <= before })
 }
 
 const pythonPoller = `
@@ -572,6 +569,7 @@ while True:
 `
 
 const cPoller = `
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -588,12 +586,13 @@ int main(int argc, char **argv) {
 		fd_set set;
 		FD_ZERO(&set);
 		FD_SET(3, &set);
-		if (strcmp(argv[1], "select") == 0)
+		do if (strcmp(argv[1], "select") == 0)
 			n = select(4, &set, NULL, NULL, NULL);
 		else if (strcmp(argv[1], "epoll") == 0)
 			n = epoll_wait(ep, &out, 1, -1);
 		else
 			n = poll(&p, 1, -1);
+		while (n < 0 && errno == EINTR); // It was stopped, and goes on.
 		printf("readable %d\n", n);
 		fflush(stdout);
 		if (!fgets(line, sizeof line, stdin))

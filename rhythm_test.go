@@ -45,6 +45,7 @@ func (a *fakeAlarm) setFor() time.Duration {
 
 // fakeAlarms has rhythms get fakes, each of which is given to made.
 func fakeAlarms(t testing.TB, made func(*fakeAlarm)) {
+	until(t, "no earlier test has a timer", func() bool { return rhythms.Load() == 0 })
 	usual := makeAlarm
 	t.Cleanup(func() { makeAlarm = usual })
 	makeAlarm = func(ring func()) alarm {

@@ -268,7 +268,7 @@ func TestNoWakeIsLost(t *testing.T) {
 		}()
 		select {
 		case <-done:
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("somebody sleeps on: round %d, capacity %d, %d senders, %d receivers, %+v", rounds, capacity, senders, receivers, ch.Stats())
 		}
 		require.Equal(t, sent.Load(), got.Load())
@@ -321,7 +321,7 @@ func TestCancelledOfferGivenBack(t *testing.T) {
 			select {
 			case err := <-done:
 				require.ErrorIs(t, err, context.Canceled)
-			case <-time.After(20 * time.Second):
+			case <-time.After(patience):
 				t.Fatalf("round %d: the cancelled Send sleeps on", i)
 			}
 		}
@@ -594,7 +594,7 @@ func allBack(t testing.TB, wg *sync.WaitGroup) {
 	go func() { wg.Wait(); close(ended) }()
 	select {
 	case <-ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		buf := make([]byte, 1<<20)
 		t.Fatalf("a call did not end:\n%s", buf[:runtime.Stack(buf, true)])
 	}
@@ -614,7 +614,7 @@ func TestLastOneGone(t *testing.T) {
 		select {
 		case err := <-result:
 			require.ErrorIs(t, err, ErrDisconnected)
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("nobody has told the last one that it is")
 		}
 	}

@@ -179,10 +179,12 @@ func TestSpinsAreCounted(t *testing.T) {
 			require.Greater(t, ch.Stats().OwnRecv.Blocked, own.Blocked)
 			continue
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		_, err := ch.RecvContext(ctx)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- second(ch.RecvContext(ctx)) }()
+		until(t, "it has spun", func() bool { return ch.Stats().OwnRecv.Blocked > 0 })
 		cancel()
-		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorIs(t, <-done, context.Canceled)
 		own := ch.Stats().OwnRecv
 		require.Equal(t, Waits{Blocked: own.Blocked}, own, "it never parks, and gives no spin up")
 		require.Positive(t, own.Blocked)
@@ -237,9 +239,11 @@ func TestHighWater(t *testing.T) {
 	t.Run("full", func(t *testing.T) {
 		for name, f := range map[string]func(ch *Chan[int64]) error{
 			"Send": func(ch *Chan[int64]) error {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-				defer cancel()
-				return ch.SendContext(ctx, 1)
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error, 1)
+				parking(t, ch.Sender.h, func() { done <- ch.SendContext(ctx, 1) })
+				cancel()
+				return <-done
 			},
 			"TrySend": func(ch *Chan[int64]) error { return ch.TrySend(1) },
 		} {
@@ -280,17 +284,21 @@ func TestCountsNeverGoBack(t *testing.T) {
 	for name, opts := range map[string][]Option{"one slot": {WithCapacity(1)}, "holes": {WithCapacity(3)}, "rendezvous": {WithCapacity(0)}} {
 		t.Run(name, func(t *testing.T) {
 			ch := openTest[int64](t, append(opts, WithWait(Park))...)
-			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-			defer cancel()
+			ctx, cancel := context.WithCancel(t.Context())
 			var all sync.WaitGroup
 			defer all.Wait()
+			defer cancel()
 			no := errors.New("no")
 			const givingUp = 2 // senders
 			for range givingUp {
 				all.Go(func() {
-					for ctx.Err() == nil {
+					for i := 0; ctx.Err() == nil; i++ {
 						_ = ch.SendFunc(ctx, func(*int64) error { return no })
-						short, stop := context.WithTimeout(ctx, 50*time.Microsecond)
+						limit := 50 * time.Microsecond
+						if i%8 == 0 { // This one is sent, however slow the machine is.
+							limit = time.Hour
+						}
+						short, stop := context.WithTimeout(ctx, limit)
 						_ = ch.SendContext(short, 1)
 						stop()
 					}
@@ -302,7 +310,7 @@ func TestCountsNeverGoBack(t *testing.T) {
 				}
 			})
 			var last Stats
-			for ctx.Err() == nil {
+			for began := time.Now(); time.Since(began) < 500*time.Millisecond || last.Sent == 0; {
 				st := ch.Stats()
 				require.GreaterOrEqual(t, st.Sent+givingUp, last.Sent)
 				require.GreaterOrEqual(t, st.Received+givingUp, last.Received)
@@ -310,7 +318,6 @@ func TestCountsNeverGoBack(t *testing.T) {
 				require.GreaterOrEqual(t, st.Recv.Blocked, last.Recv.Blocked)
 				last = st
 			}
-			require.NotZero(t, last.Sent)
 		})
 	}
 }
@@ -407,10 +414,10 @@ func TestBlockedTimeIsTheSumOverCalls(t *testing.T) {
 func TestSpinTimeIsReckoned(t *testing.T) {
 	ch := openTest[int64](t)
 	s := &ch.Sender.h.recv
-	most := maxSpins()
-	s.tally.rounds.Store(7*uint64(most) + uint64(most)/4)
+	most := uint64(maxSpins())
+	s.tally.rounds.Store(7*most + most/4)
 	got := time.Duration(s.count(countBlocked))
-	require.InDelta(t, float64(7*spinTime+spinTime/4), float64(got), float64(spinTime)/1000)
+	require.Equal(t, 7*spinTime+spinTime*time.Duration(most/4)/time.Duration(most), got) // most/4 need not be a quarter of few.
 }
 
 // A receiver that goes on after it was parked notes what has come meanwhile: also what others have in hand, and wherever the head was last seen.

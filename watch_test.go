@@ -30,19 +30,17 @@ func watch(t testing.TB, dir string) *Watcher {
 // next is the next value, which must be there.
 func next(t testing.TB, w *Watcher) ([]byte, uint64) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	v, missed, err := w.Next(ctx, nil)
 	require.NoError(t, err)
 	return v, missed
 }
 
-// nothing says that there is no next value, and how many were missed.
+// nothing says that there is no next value now, and how many were missed.
 func nothing(t testing.TB, w *Watcher) uint64 {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-	defer cancel()
-	v, missed, err := w.Next(ctx, nil)
+	v, missed, err := w.Next(&oneLook{Context: context.Background()}, nil)
 	require.ErrorIs(t, err, context.DeadlineExceeded, "%v", v)
 	return missed
 }
