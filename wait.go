@@ -112,12 +112,16 @@ const (
 
 // maxSpins is how many rounds take spinTime on this processor, whose pause may take 5 ns or 60.
 var maxSpins = sync.OnceValue(func() int32 {
-	const n = 256
-	began := time.Now()
-	for range n {
-		pause()
+	const n = 64
+	least := time.Hour // of some: this thread may lose its CPU in one, and the answer is for good.
+	for range 4 {
+		began := time.Now()
+		for range n {
+			pause()
+		}
+		least = min(least, time.Since(began))
 	}
-	round := time.Since(began)/n + 5*time.Nanosecond
+	round := least/n + 5*time.Nanosecond
 	return int32(max(minSpins, min(spinTime/max(round, 1), 1<<16)))
 })
 
