@@ -37,7 +37,7 @@ func TestBackstopHastens(t *testing.T) {
 		defer watched.Unlock()
 		return watched.period
 	}
-	for _, how := range []string{"there before he parks", "joins while he sleeps", "there before he parks, while others sleep"} {
+	hasten := func(how string) (took int64) {
 		ch := openTest[message](t, WithCapacity(1), WithWait(Park), WithDisconnect())
 		r := must[*Receiver[message]](t)(OpenReceiver[message]("test", WithDir(ch.Sender.h.opts.dir), WithWait(Park), WithDisconnect()))
 		errs := make(chan error)
@@ -65,15 +65,23 @@ func TestBackstopHastens(t *testing.T) {
 		}
 		until(t, "nobody tells of the death", r.h.blind.Load)
 		parked := r.Stats().Parked
-		require.Equal(t, backstopBlind, pace())
+		until(t, "he is looked after at that pace", func() bool { return pace() == backstopBlind })
 		require.NoError(t, ch.Sender.Detach())
 		until(t, "it waits for the stranger alone", func() bool { return r.Stats().Parked > parked })
 		c.kill()
-		began := clock.Load()
+		began := startWatch()
 		require.ErrorIs(t, <-errs, ErrDisconnected)
-		took := clock.Load() - began
+		took = began.took()
 		t.Logf("%s: %d ms", how, took)
-		require.Less(t, took, int64(100))
 		require.NoError(t, r.Detach())
+		return took
 	}
+	for _, how := range []string{"there before he parks", "joins while he sleeps", "there before he parks, while others sleep"} {
+		least := hasten(how)
+		for try := 0; try < 5 && least >= 100; try++ { // What he sleeps himself he sleeps each time; what keeps the machine from running us does not.
+			least = min(least, hasten(how))
+		}
+		require.Less(t, least, int64(100), how)
+	}
+	require.Less(t, backstopBlind, 100*time.Millisecond, "who is unlucky waits for all of it")
 }
