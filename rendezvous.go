@@ -209,8 +209,11 @@ func (h *handle) matchBegin() (pos uint64, receiver int, err error) {
 	return pos, receiver, nil
 }
 
-// matchEnd publishes the value for the receiver that was found.
-func (h *handle) matchEnd(pos uint64, receiver int) error {
+// matchEnd publishes the value of a TrySend for the receiver that was found.
+func (h *handle) matchEnd(pos uint64, receiver int) error { return h.matchFor(pos, receiver, false) }
+
+// matchFor is matchEnd also for a Select, which waits: one whose value is in somebody's hands waits for the outcome.
+func (h *handle) matchFor(pos uint64, receiver int, waits bool) error {
 	h.ctl.poster.Store(uint64(h.idx))
 	if err := h.sendQuietly(pos); err != nil {
 		return err
@@ -224,21 +227,24 @@ func (h *handle) matchEnd(pos uint64, receiver int) error {
 	}
 	if up&rvReceives == 1<<rvSelect {
 		h.wakeOne(receiving) // That one may be stopped.
-		return h.matchAwait(pos, receiver)
+		return h.matchAwait(pos, receiver, waits)
 	}
 	return nil
 }
 
-// matchPatience is how long a TrySend waits for the answer of a Select that may be stopped.
-const matchPatience = 100 * time.Millisecond
+// matchPatience is how long a TrySend waits for the answer of a Select that may be stopped; longer in tests of what comes of it.
+var matchPatience atomic.Int64
+
+func init() { matchPatience.Store(int64(100 * time.Millisecond)) }
 
 var timers = sync.Pool{New: func() any { t := time.NewTimer(time.Hour); t.Stop(); return t }}
 
-// matchAwait waits until the offer at pos is taken, or the Select that it was for goes on without it.
-func (h *handle) matchAwait(pos uint64, receiver int) error {
+// matchAwait waits until the offer at pos is taken, or the Select that it was for goes on without it. A Select that is stopped with
+// the offer in hand may yet give it back: then a TrySend has said that it was sent, and it stands for another receive; who waits does not say so.
+func (h *handle) matchAwait(pos uint64, receiver int, waits bool) error {
 	s := &h.send
 	timer := timers.Get().(*time.Timer)
-	timer.Reset(matchPatience)
+	timer.Reset(time.Duration(matchPatience.Load()))
 	w := waiters.Get().(*waiter)
 	w.kind, w.pos = waitOutcome, pos // Also on a side that is detached meanwhile.
 	woken, late := false, false
@@ -273,7 +279,7 @@ func (h *handle) matchAwait(pos uint64, receiver int) error {
 				return leave(h.errs.noReceiver)
 			}
 			continue
-		case late: // Whoever has it in hand is slow. He has not given it back so far.
+		case late && !waits: // Whoever has it in hand is slow. He has not given it back so far.
 			return leave(nil)
 		}
 		if h.spins && s.spinUntil(settled) {

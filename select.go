@@ -212,7 +212,7 @@ func (s *selection) run(ctx context.Context, waits bool) (i int, err error) {
 }
 
 func (s *selection) choose(ctx context.Context, waits bool) (int, error) {
-	if i, err := s.tryAll(); i >= 0 {
+	if i, err := s.tryAll(waits); i >= 0 {
 		return i, err
 	}
 	if waits {
@@ -342,12 +342,12 @@ func (s *selection) shuffle() {
 }
 
 // tryAll runs a case that is ready now, -1 if there is none.
-func (s *selection) tryAll() (int, error) {
+func (s *selection) tryAll(waits bool) (int, error) {
 	s.shuffle()
 	for k := range s.cases {
 		i := s.cases[k].order
 		if c := &s.cases[i]; c.h != nil {
-			if ran, err := c.try(); ran {
+			if ran, err := c.try(waits); ran {
 				return i, err
 			}
 			if c.h.opts.disconnect && c.side().desertedNow() {
@@ -358,8 +358,8 @@ func (s *selection) tryAll() (int, error) {
 	return -1, nil
 }
 
-// try runs c if that needs no waiting.
-func (c *selected) try() (ran bool, err error) {
+// try runs c if that needs no waiting, but for the outcome of what it has offered, for a call that waits.
+func (c *selected) try(waits bool) (ran bool, err error) {
 	h := c.h
 	switch {
 	case !c.begun || c.side().detached.Load():
@@ -376,7 +376,7 @@ func (c *selected) try() (ran bool, err error) {
 		pos, receiver, err := h.matchBegin()
 		if err == nil {
 			c.ops.putCase(pos, c.value())
-			err = h.matchEnd(pos, receiver)
+			err = h.matchFor(pos, receiver, waits)
 		}
 		return err != h.errs.full && err != h.errs.noReceiver, err //nolint:errorlint // The very one.
 	}
@@ -519,7 +519,7 @@ func (s *selection) tryEach() (i int, again bool, err error) {
 		case c.offers() && c.h.ctl.closed.Load() != 0:
 			return i, false, c.h.errs.sendClosed
 		case !c.offers():
-			if ran, err := c.try(); ran {
+			if ran, err := c.try(true); ran {
 				return i, false, err
 			}
 		}

@@ -35,17 +35,30 @@ func openNamed[T any](t testing.TB, dir, name string, opts ...Option) *Chan[T] {
 	return ch
 }
 
-// ends fails the test if f does not end.
+// ends fails the test if f does not end in nine tenths of the time that the tests still have, and shows why.
 func ends(t testing.TB, f func(), more func() string) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() { defer close(done); f() }()
+	var late <-chan time.Time
+	if t, ok := t.(*testing.T); ok {
+		if end, ok := t.Deadline(); ok {
+			late = time.After(time.Until(end) / 10 * 9)
+		}
+	}
 	select {
 	case <-done:
-	case <-time.After(60 * time.Second):
+	case <-late:
 		buf := make([]byte, 1<<20)
 		t.Fatalf("somebody sleeps on: %s\n%s", more(), buf[:runtime.Stack(buf, true)])
 	}
+}
+
+// patient has nobody in this process give up on one who is slow, as he may be stopped: here he is not, however slow the machine is.
+// A TrySend waits for the answer of its Select.
+func patient(t testing.TB) {
+	match := matchPatience.Swap(int64(time.Hour))
+	t.Cleanup(func() { matchPatience.Store(match) })
 }
 
 func TestSelectErrors(t *testing.T) {
@@ -168,6 +181,7 @@ func TestSelectIsWoken(t *testing.T) {
 // A Select that waits meets the Try calls.
 func TestSelectMeetsTry(t *testing.T) {
 	noBackstop(t)
+	patient(t)
 	ch := openTest[int64](t, WithCapacity(0))
 	other := again(t, ch, WithWait(Park))
 	idle := openTest[int64](t, WithCapacity(0), WithWait(Park))
@@ -593,7 +607,7 @@ func TestSelectStorm(t *testing.T) {
 	noBackstop(t)
 	rnd := testRand(t)
 	rounds := 0
-	for began := time.Now(); time.Since(began) < 3*time.Second; rounds++ {
+	for began := time.Now(); rounds == 0 || time.Since(began) < 3*time.Second; rounds++ {
 		capacities := [2]int{[]int{0, 1, 2, 64}[rnd.IntN(4)], []int{0, 0, 1, 3}[rnd.IntN(4)]}
 		dir := memDir(t)
 		var chs [2][3]*Chan[int64]
@@ -853,40 +867,44 @@ func TestSelectKills(t *testing.T) {
 		}
 		cs := []*child{spawn(), spawn(), spawn(), spawn()}
 		killed := 0
+		state := func() string {
+			return fmt.Sprintf("%v, after %d kills: %+v %+v %+v", capacities, killed, chs[0].Stats(), chs[1].Stats(), chs[2].Stats())
+		}
 		for range 12 {
-			done := a.word(selectValues).Load() + uint32(rnd.IntN(300))
-			for began := time.Now(); a.word(selectValues).Load() < done; runtime.Gosched() {
-				if time.Since(began) > 20*time.Second {
-					for _, ch := range chs {
-						t.Logf("%+v", ch.Stats())
-					}
-					t.Fatalf("%v: nothing goes on after %d kills", capacities, killed)
-				}
-				if a.word(selectValues).Load() >= uint32((begun-killed)*each/2) {
-					break
-				}
-			}
+			done := min(a.word(selectValues).Load()+uint32(rnd.IntN(300)), uint32((begun-killed)*each/2))
+			ends(t, func() { until(t, "they go on", func() bool { return a.word(selectValues).Load() >= done }) }, state)
 			i := rnd.IntN(len(cs))
 			cs[i].kill()
 			killed++
 			cs[i] = spawn()
 		}
 		// Those who are alive end their sends: to one another, and to us.
-		var v int64
-		total := uint32(0)
-		for still := 0; still < 3; {
-			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-			_, err := Select(ctx, RecvCase(chs[0].Receiver, &v), RecvCase(chs[1].Receiver, &v), RecvCase(chs[2].Receiver, &v))
-			cancel()
-			if err == nil {
-				a.word(int(v)).Add(1)
+		through := func() bool {
+			for _, c := range cs {
+				base, _ := strconv.Atoi(c.args[2])
+				if a.word(base+each-1).Load()&(1<<16) == 0 {
+					return false
+				}
 			}
-			if now := a.word(selectValues).Load(); err == nil || now != total {
-				total, still = now, 0
-			} else {
-				still++
+			for _, ch := range chs { // What the dead left is received too, once it is known that they are dead.
+				if ch.Len() > 0 || ch.Cap() == 0 && wordState(ch.Sender.h.slot(0).Load()) != stFree {
+					return false
+				}
 			}
+			return true
 		}
+		ends(t, func() {
+			var v int64
+			for !through() {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond) // To look whether they are.
+				_, err := Select(ctx, RecvCase(chs[0].Receiver, &v), RecvCase(chs[1].Receiver, &v), RecvCase(chs[2].Receiver, &v))
+				cancel()
+				if err == nil {
+					a.word(int(v)).Add(1)
+				}
+			}
+		}, state)
+		total := a.word(selectValues).Load()
 		require.NoError(t, chs[0].Close())
 		for _, c := range cs {
 			require.Equal(t, "closed", c.line())
@@ -939,4 +957,45 @@ func TestTwoTrySendsToOneSelect(t *testing.T) {
 		require.True(t, sent[i])
 		require.False(t, sent[1-i], "sent, and nobody has received it")
 	}
+}
+
+// A Select whose value is in the hands of another Select, which is stopped there for longer than anybody's patience, has not sent: it waits
+// for the outcome. A TrySend does not wait that long.
+func TestSelectWaitsForWhatIsInHand(t *testing.T) {
+	noBackstop(t)
+	patient(t)
+	matchPatience.Store(1)
+	ch := openTest[int64](t, WithCapacity(0), WithWait(Park))
+	other := again(t, ch, WithWait(Park))
+	h := ch.Sender.h
+	other.Sender.h.rvCountBy(rvSelect, 1)
+	offer := func() (pos uint64, receiver int) {
+		pos, receiver, err := h.matchBegin()
+		require.NoError(t, err)
+		h.ctl.poster.Store(uint64(h.idx))
+		require.NoError(t, h.sendQuietly(pos))
+		taken, err := other.Sender.h.tryRecvBegin()
+		require.NoError(t, err)
+		require.Equal(t, pos, taken)
+		return pos, receiver
+	}
+	for _, givesBack := range []bool{false, true} {
+		pos, receiver := offer()
+		before, result := h.send.count(countParks), make(chan error, 1)
+		go func() { result <- h.matchAwait(pos, receiver, true) }()
+		until(t, "it waits on, though it is late", func() bool { return h.send.count(countParks) > before+1 })
+		require.Empty(t, result)
+		if givesBack {
+			other.Sender.h.recvAbort(pos)
+			require.ErrorIs(t, <-result, ErrFull)
+			require.ErrorIs(t, second(other.TryRecv()), ErrEmpty, "it was taken back")
+		} else {
+			require.NoError(t, other.Sender.h.recvEnd(pos))
+			require.NoError(t, <-result)
+		}
+	}
+	pos, receiver := offer()
+	require.NoError(t, h.matchAwait(pos, receiver, false))
+	require.NoError(t, other.Sender.h.recvEnd(pos))
+	other.Sender.h.rvCountBy(rvSelect, -1)
 }
