@@ -283,17 +283,24 @@ func readHeader(name, path string, f *os.File) (*header, error) {
 }
 
 // lockName takes the lock under which a name may be taken away. Others hold it
-// for moments only; one that is stopped there is not waited for, and false returned.
+// for moments only; one that is stopped there is not waited for for more than a second, and false returned. The tries count, not
+// the clock: who was stopped himself has not waited.
 func lockName(f *os.File) bool {
 	delay := time.Microsecond
-	for began := time.Now(); time.Since(began) < time.Second; delay = min(2*delay, time.Millisecond) {
+	for range nameTries.Load() {
 		if ok, err := flockFile(f); ok || err != nil {
 			return ok
 		}
 		time.Sleep(delay)
+		delay = min(2*delay, time.Millisecond)
 	}
 	return false
 }
+
+// nameTries is how often lockName tries, a millisecond apart; more in tests that others cannot fail by being slow.
+var nameTries atomic.Int64
+
+func init() { nameTries.Store(1000) }
 
 func unlockName(f *os.File) { _ = eintr(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_UN) }) }
 

@@ -214,6 +214,7 @@ func TestRaceToCreate(t *testing.T) {
 
 // Opening, closing and leaving one name from many goroutines: one channel at a time, nothing left.
 func TestComeAndGo(t *testing.T) {
+	patient(t)
 	dir := memDir(t)
 	var wg sync.WaitGroup
 	for range 4 {

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -55,10 +56,10 @@ func ends(t testing.TB, f func(), more func() string) {
 }
 
 // patient has nobody in this process give up on one who is slow, as he may be stopped: here he is not, however slow the machine is.
-// A TrySend waits for the answer of its Select.
+// A TrySend waits for the answer of its Select, and who needs the lock of a name waits for it.
 func patient(t testing.TB) {
-	match := matchPatience.Swap(int64(time.Hour))
-	t.Cleanup(func() { matchPatience.Store(match) })
+	match, tries := matchPatience.Swap(int64(time.Hour)), nameTries.Swap(math.MaxInt64)
+	t.Cleanup(func() { matchPatience.Store(match); nameTries.Store(tries) })
 }
 
 func TestSelectErrors(t *testing.T) {
