@@ -26,13 +26,19 @@ func ExampleOpenBytesDuplex() {
 	}()
 	fmt.Println(ask(dir, "first"))
 	fmt.Println(ask(dir, "second"))
-	fmt.Println(ask(dir, "stop"))
-	fmt.Println(<-ended)
+
+	last, err := shmchan.OpenBytesDuplex("upper", shmchan.SideA, dir)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = last.Detach() }() // The last to leave removes it.
+	_ = last.Close()                     // For good.
+	fmt.Println(errors.Is(<-ended, shmchan.ErrClosed))
 	// Output:
 	// FIRST <nil>
 	// SECOND <nil>
-	// STOP <nil>
-	// <nil>
+	// true
 }
 
 const idSize = 16 // bytes before each request, and before its reply
@@ -52,14 +58,22 @@ func serveOne(dir shmchan.Option) error {
 		if err := pair.Send(append(buf[:idSize:idSize], bytes.ToUpper(buf[idSize:])...)); err != nil {
 			return err
 		}
-		if string(buf[idSize:]) == "stop" {
-			return pair.Close() // For good: the last to leave removes it.
+	}
+}
+
+// ask is a client with one request. It asks again if it came just when the server, whose client before it had gone, let go to
+// wait for the next one.
+func ask(dir shmchan.Option, request string) (string, error) {
+	for {
+		reply, err := askOnce(dir, request)
+		if !errors.Is(err, shmchan.ErrDisconnected) {
+			return reply, err
 		}
 	}
 }
 
-// ask is a client with one request. Its id is one that nobody else has: a client before it may have died, and its reply still be there.
-func ask(dir shmchan.Option, request string) (string, error) {
+// askOnce has an id that nobody else has: a client before it may have died, and its reply still be there.
+func askOnce(dir shmchan.Option, request string) (string, error) {
 	pair, err := shmchan.OpenBytesDuplex("upper", shmchan.SideA, dir)
 	if err != nil {
 		return "", err
