@@ -108,10 +108,13 @@ func TestGroup(t *testing.T) {
 				require.EqualValues(t, group, st.Sys().(*syscall.Stat_t).Gid)
 			}
 			// Root's handles make the channel, alice's and bob's processes use it; root receives what they send back.
-			for _, user := range []int{alice, bob} {
+			for killed, user := range []int{alice, bob} {
 				c := start(t, "member", dir, user, user, group)
 				require.Equal(t, "open", c.line())
 				until(t, "it waits, with a doorbell", func() bool { return there.Stats().Waiting > 0 })
+				until(t, "the one before it is cleared away, with its doorbells", func() bool {
+					return there.Stats().Recovered == uint64(killed) && back.Stats().Recovered == uint64(killed)
+				})
 				bells, err := filepath.Glob(filepath.Join(dir, bellPrefix+"*"))
 				require.NoError(t, err)
 				require.NotEmpty(t, bells)
@@ -152,7 +155,7 @@ func requireUsersTakeOver(t *testing.T, dir string, there *Sender[int64], back *
 	h := start(t, "member", dir, heir, heir, group)
 	require.Equal(t, "open", h.line())
 	require.Equal(t, "in hand", h.line(), "the value that the other had in hand")
-	require.GreaterOrEqual(t, there.Stats().Recovered, uint64(1))
+	until(t, "it is cleared away", func() bool { return there.Stats().Recovered >= 3 }) // With those before it.
 	h.kill()
 	again := start(t, "member", dir, heir, heir, group)
 	require.Equal(t, "open", again.line())
