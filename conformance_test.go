@@ -231,9 +231,10 @@ type conformance struct {
 	parts      []part
 }
 
-// within is a short while, for calls that are to be cancelled.
-func within() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), 200*time.Microsecond)
+// within is a short while, for calls that are to be cancelled; after so many that were, longer now and then, so that
+// where everything is slow some of them get as far as to wait.
+func within(cancelled int) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), 200*time.Microsecond<<(cancelled%10))
 }
 
 // traffic is sender and receiver of 300 values each from count senders, by every method.
@@ -950,8 +951,8 @@ var conformances = []conformance{
 	{"a cancelled receive takes nothing along", []int{0, 1, 3}, nil, []part{
 		{both, 2, func(p *player) {
 			after := map[int64]int64{}
-			for {
-				ctx, cancel := within()
+			for cancelled := 0; ; {
+				ctx, cancel := within(cancelled)
 				v, err := p.ch.RecvContext(ctx)
 				cancel()
 				if errors.Is(err, ErrClosed) {
@@ -959,8 +960,10 @@ var conformances = []conformance{
 				}
 				if err == nil {
 					p.count(v, after)
+					cancelled = 0
 				} else {
 					p.is(context.DeadlineExceeded, err)
+					cancelled++
 				}
 			}
 			p.once(1, 200)
@@ -977,8 +980,8 @@ var conformances = []conformance{
 	{"a cancelled send has not sent", []int{0, 1, 3}, nil, []part{
 		{both, 2, func(p *player) {
 			p.sendAll(100, func(v item) {
-				for {
-					ctx, cancel := within()
+				for cancelled := 0; ; cancelled++ {
+					ctx, cancel := within(cancelled)
 					err := p.ch.SendContext(ctx, v)
 					cancel()
 					if err == nil {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -88,6 +89,7 @@ var rawSends = []func(s *RawSender, v []byte) error{
 			if err := s.TrySend(v); !errors.Is(err, ErrFull) {
 				return err
 			}
+			runtime.Gosched()
 		}
 	},
 }
@@ -100,6 +102,7 @@ var rawRecvs = []func(r *RawReceiver) ([]byte, error){
 			if v, err := r.TryRecv(nil); !errors.Is(err, ErrEmpty) {
 				return v, err
 			}
+			runtime.Gosched()
 		}
 	},
 	func(r *RawReceiver) (out []byte, err error) {
