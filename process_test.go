@@ -460,6 +460,21 @@ func init() {
 	}
 }
 
+// toldInTime is for a test that is about to kill somebody whom a parked call of h waits for. From here on the backstop sleeps, unless h is not
+// told of all deaths, and then it comes every 90 ms: so who goes on does so within 100 ms of the death, as far as it is
+// for us to say. How soon this busy machine then runs him is not, and no clock is looked at.
+func toldInTime(t testing.TB, h *handle) {
+	t.Helper()
+	require.Less(t, backstopBlind, 100*time.Millisecond)
+	backstopPeriod.Store(int64(time.Hour))
+	t.Cleanup(wakeBackstop)
+	until(t, "the backstop sleeps, or comes often", func() bool {
+		watched.Lock()
+		defer watched.Unlock()
+		return watched.tick == nil || watched.period == time.Hour || h.blind.Load() && watched.period <= backstopBlind
+	})
+}
+
 // A process killed in the middle of a call delays the others by less than 100 ms,
 // and what it had in hand is another's; also when the others only poll.
 func TestDeathInTheMiddle(t *testing.T) {
@@ -510,12 +525,12 @@ func TestDeathInTheMiddle(t *testing.T) {
 				if !poll {
 					until(t, "parked", func() bool { return ch.Stats().Parked > parked })
 				}
+				toldInTime(t, ch.Sender.h)
 				require.Empty(t, result)
 				c.kill()
 				died := time.Now()
 				require.NoError(t, <-result)
 				t.Logf("went on after %v", time.Since(died))
-				assert.Less(t, time.Since(died), 100*time.Millisecond)
 				until(t, "it is cleared away", func() bool { return ch.Stats().Recovered == 1 }) // by whoever was told first
 				st := ch.Stats()
 				if what == "recv" {
@@ -550,7 +565,7 @@ func TestStoppedIsNotDead(t *testing.T) {
 				require.Equal(t, newMessage(0, 10+i), m)
 			}
 			// Now the ring has come round. Look often, and for longer than any backstop.
-			for began := time.Now(); time.Since(began) < 2*backstopEvery; {
+			for began, looks := time.Now(), 0; looks < 1000 || time.Since(began) < 2*backstopEvery; looks++ {
 				require.ErrorIs(t, ch.TrySend(newMessage(0, 99)), ErrFull)
 				_, err := ch.TryRecv()
 				require.ErrorIs(t, err, ErrEmpty)
@@ -612,9 +627,7 @@ func TestWokenOneDies(t *testing.T) {
 	m := newMessage(0, 6)
 	ch.Sender.put(ch.Sender.h.value(pos), &m)
 	require.NoError(t, ch.Sender.h.sendQuietly(pos), "and the waker dies before it rings")
-	began := time.Now()
-	require.NoError(t, <-result)
-	assert.Less(t, time.Since(began), 2*backstopEvery)
+	require.NoError(t, <-result, "by the backstop")
 }
 
 // A role dies with its holder.
@@ -653,13 +666,15 @@ func TestDisconnectByDeath(t *testing.T) {
 	until(t, "parked", func() bool { return r.Stats().Parked > 0 })
 	a.kill()
 	b.stop()
+	until(t, "the dead one is cleared away", func() bool { return r.Stats().Recovered == 1 })
 	for began := time.Now(); time.Since(began) < 2*backstopEvery; {
 		require.Empty(t, result, "one is alive, if stopped")
 	}
+	toldInTime(t, r.h)
 	b.kill()
 	died := time.Now()
 	require.ErrorIs(t, <-result, ErrDisconnected)
-	assert.Less(t, time.Since(died), 100*time.Millisecond)
+	t.Logf("told after %v", time.Since(died))
 	require.NoError(t, r.Detach())
 }
 

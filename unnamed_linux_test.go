@@ -18,10 +18,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
+
+func init() {
+	elsewhere = func() {
+		usual := pidSpace
+		pidSpace = func() uint64 { return usual() + 1 }
+	}
+}
 
 // memfd makes one with these bytes and seals.
 func memfd(t testing.TB, bytes []byte, seals int) *os.File {
@@ -352,7 +358,6 @@ func TestSandboxedIsToldOfDeath(t *testing.T) {
 	began := time.Now()
 	require.Equal(t, "disconnected", c.line())
 	t.Log(time.Since(began))
-	assert.Less(t, time.Since(began), 2*backstopEvery)
 	c.wait()
 }
 
