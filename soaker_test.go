@@ -151,9 +151,11 @@ type soaker[T any] struct {
 	read   func(T) (from, seq uint64, whole bool)
 	ending atomic.Bool
 
-	mu sync.Mutex // guards s and r, and a Detach under way
-	s  *Sender[T]
-	r  *Receiver[T]
+	mu       sync.Mutex // guards what follows, and a Detach under way
+	s        *Sender[T]
+	r        *Receiver[T]
+	attached bool
+	last     bool // it was told to end before it let go of the last one
 }
 
 func init() {
@@ -203,7 +205,7 @@ func (s *soaker[T]) run() error {
 		s.letGo()
 		closed := errors.Is(err, ErrClosed)
 		switch {
-		case s.ending.Load() && (s.Sends || closed):
+		case s.Sends && s.ending.Load(), closed && s.last:
 			return nothingLeft(before)
 		case closed && s.rec.noted().Load()+s.rec.acked().Load() == began:
 			// It is closed, but not left by all. A program that wants the next one tries now and then.
@@ -226,6 +228,7 @@ func (s *soaker[T]) open() (err error) {
 		s.r, err = OpenReceiver[T](s.Name, opts...)
 	}
 	if err == nil {
+		s.attached = true
 		s.rec.at().Store(soakID(s.handle()))
 		s.rec.opens().Add(1)
 	}
@@ -239,10 +242,14 @@ func (s *soaker[T]) handle() *handle {
 	return s.r.h
 }
 
-// letGo detaches the handle, unless that was done, and returns when it is.
+// letGo detaches the handle, unless that was done, and returns when it is. A receiver that is told to end only after that has not seen the end:
+// from then on the next channel may be there, with values of senders that have ended since.
 func (s *soaker[T]) letGo() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.attached {
+		s.attached, s.last = false, s.ending.Load()
+	}
 	if s.Sends && s.s != nil {
 		_ = s.s.Detach()
 	} else if s.r != nil {
@@ -417,7 +424,7 @@ func nothingLeft(before int) error {
 		if n <= before+2 {
 			return nil
 		}
-		if time.Since(began) > 10*time.Second {
+		if time.Since(began) > 2*time.Minute {
 			return fmt.Errorf("%d descriptors are open after Detach: %v", n, descriptorNames())
 		}
 	}
