@@ -411,11 +411,13 @@ func TestUnnamedAsOnDarwin(t *testing.T) {
 	b, err := FromFiles[message](set)
 	require.NoError(t, err)
 	require.Equal(t, a.Name(), b.Name())
+	sent := make(chan error)
 	for i := range uint64(100) {
-		go func() { _ = a.Send(newMessage(1, i)) }()
+		go func() { sent <- a.Send(newMessage(1, i)) }()
 		m, err := b.Recv()
 		require.NoError(t, err)
 		require.Equal(t, newMessage(1, i), m)
+		require.NoError(t, <-sent) // Detach does not wait for a call that is under way.
 	}
 	for _, how := range []string{byInheritance, bySocket} {
 		require.NoError(t, a.Send(newMessage(0, 1)))
