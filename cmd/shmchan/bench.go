@@ -8,6 +8,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -81,8 +82,11 @@ value is checked. Other work on the machine shows in the figures. go run ./bench
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r := runBench(w, over, cmd.ErrOrStderr())
-			var err error
+			r := runBench(cmd.Context(), w, over, cmd.ErrOrStderr())
+			err := cmd.Context().Err()
+			if err != nil {
+				return fail(interrupted(cmd.Context(), err))
+			}
 			if asJSON {
 				err = writeJSON(cmd.OutOrStdout(), r, true)
 			} else {
@@ -113,13 +117,15 @@ value is checked. Other work on the machine shows in the figures. go run ./bench
 	return cmd
 }
 
-// runBench measures, and says on progress what.
-func runBench(w *where, over time.Duration, progress io.Writer) *benchReport {
+// runBench measures, and says on progress what, until ctx ends.
+func runBench(ctx context.Context, w *where, over time.Duration, progress io.Writer) *benchReport {
 	began := time.Now()
 	r := &benchReport{CPUs: runtime.NumCPU(), CPU: cpuName(), Go: runtime.Version(), OneWay: []benchRate{}}
 	step, steps := 0, 3+2*len(sizes)
 	measure := func(what string, f func() (float64, error)) (x float64) {
-		step++
+		if step++; ctx.Err() != nil {
+			return 0
+		}
 		fmt.Fprintf(progress, "[%2d/%d] %s\n", step, steps, what)
 		x, err := f()
 		if err != nil {

@@ -268,7 +268,7 @@ func (d *demo) watch(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return errInterrupted
+			return interrupted(ctx, errInterrupted)
 		case p := <-d.exits:
 			delete(d.members, p)
 			if err := d.ended(p); err != nil {

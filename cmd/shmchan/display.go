@@ -26,7 +26,7 @@ type display struct {
 // newDisplay shows the progress on out.
 func newDisplay(out io.Writer) *display {
 	d := &display{out: out, every: time.Second, shownAt: time.Now()}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f := fileOf(out); f != nil && term.IsTerminal(int(f.Fd())) {
 		d.terminal, d.every = f, 100*time.Millisecond
 	}
 	return d

@@ -96,7 +96,7 @@ func machinesDemo(ctx context.Context, o demoOptions, out, notes io.Writer) (err
 		}
 		if err != nil {
 			if ctx.Err() != nil {
-				return errInterrupted
+				return interrupted(ctx, errInterrupted)
 			}
 			return err
 		}

@@ -2,7 +2,7 @@
 // "shmchan demo" what the package does.
 //
 // Invariant: results go to standard output, one clear line for each error to
-// standard error. The exit status is 0, 1 for what failed, 2 for wrong usage.
+// standard error. The exit status is 0, 1 for what failed, 2 for wrong usage, and that of SIGPIPE when nobody reads.
 package main
 
 import (
@@ -22,27 +22,40 @@ func main() {
 // run is the whole program; it returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
+	ctx, out, notes := outputs(stdout, stderr)
 	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetOut(out)
+	root.SetErr(notes)
 	addCompletion(root)
-	cmd, err := root.ExecuteC()
+	cmd, err := root.ExecuteContextC(ctx)
 	var failed *failure
+	var unwritten *outputError
 	switch {
-	case err == nil:
-		return 0
 	case errors.As(err, &failed):
-		for _, line := range failed.lines {
-			fmt.Fprintln(stderr, line)
-		}
+	case err != nil && !errors.As(err, &unwritten):
+		fmt.Fprintf(notes, "shmchan: %v; see %s --help\n", err, cmd.CommandPath())
+		return 2
+	default:
+		failed = &failure{}
+	}
+	for _, line := range failed.lines {
+		fmt.Fprintln(notes, line)
+	}
+	if errors.As(out.why(), &unwritten) && !unwritten.unread() {
+		fmt.Fprintf(notes, "shmchan: %v\n", unwritten)
 		return 1
 	}
-	fmt.Fprintf(stderr, "shmchan: %v; see %s --help\n", err, cmd.CommandPath())
-	return 2
+	switch {
+	case len(failed.lines) > 0:
+		return 1
+	case errors.As(errors.Join(out.why(), notes.why()), &unwritten) && unwritten.unread():
+		return statusNobodyReads
+	}
+	return 0
 }
 
 // failure is the error of a command that was used rightly and failed: a line for
-// each thing that went wrong. All other errors are of usage.
+// each thing that went wrong; run adds that of the output. All other errors are of usage.
 type failure struct{ lines []string }
 
 func (f *failure) Error() string { return fmt.Sprint(f.lines) }
@@ -50,7 +63,9 @@ func (f *failure) Error() string { return fmt.Sprint(f.lines) }
 func fail(errs ...error) error {
 	f := &failure{}
 	for _, err := range errs {
-		f.lines = append(f.lines, words(err))
+		if unwritten := (*outputError)(nil); !errors.As(err, &unwritten) { // Else: run says it.
+			f.lines = append(f.lines, words(err))
+		}
 	}
 	return f
 }
@@ -72,9 +87,9 @@ func newRoot() *cobra.Command {
 		Short: "Go channels across processes over shared memory",
 		Long: "Shows and removes channels that programs have made with the package\n" +
 			"github.com/shmchan/shmchan, and demonstrates them with real processes.\n\n" +
-			"The exit status is 0, 1 for what failed, 2 for wrong usage. Results go to standard\n" +
-			"output, with --json, which every command takes, as JSON; an error is a line on\n" +
-			"standard error.",
+			"The exit status is 0, 1 for what failed, 2 for wrong usage, 141 when nobody reads its\n" +
+			"output any more. Results go to standard output, with --json, which every command\n" +
+			"takes, as JSON; an error is a line on standard error.",
 		Example:       "  shmchan ls\n  shmchan stat trades --watch\n  shmchan top",
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -33,7 +33,7 @@ func newRecv(w *where) *cobra.Command {
 			if timeout < 0 {
 				return fmt.Errorf("--timeout %v: a time is 0 or more", timeout)
 			}
-			return receive(ctx, cmd.OutOrStdout(), w, name, &f, count, timeout)
+			return receive(whileRead(ctx, cmd.OutOrStdout()), cmd.OutOrStdout(), w, name, &f, count, timeout)
 		}),
 	}
 	f.flagsToWrite(cmd)
@@ -62,12 +62,17 @@ func receive(ctx context.Context, out io.Writer, w *where, name string, f *form,
 		}
 		err := ch.RecvFunc(one, text.write)
 		cancel()
+		unwritten := (*outputError)(nil)
 		switch {
 		case err == nil:
+		case errors.As(err, &unwritten) && unwritten.unread():
+			return fail(err)
+		case errors.As(err, &unwritten):
+			return fail(err, fmt.Errorf("shmchan: channel %q: after %d values: the next could not be written; the value stays in the channel", name, n))
 		case errors.Is(err, shmchan.ErrClosed) && count == 0, ctx.Err() != nil && count == 0:
 			return nil
 		case ctx.Err() != nil:
-			return fail(fmt.Errorf("shmchan: channel %q: interrupted: %d of %d values received", name, n, count))
+			return fail(interrupted(ctx, fmt.Errorf("shmchan: channel %q: interrupted: %d of %d values received", name, n, count)))
 		case errors.Is(err, shmchan.ErrClosed):
 			return fail(fmt.Errorf("shmchan: channel %q: closed and drained: %d of %d values received", name, n, count))
 		case errors.Is(err, context.DeadlineExceeded):

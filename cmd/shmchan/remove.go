@@ -39,7 +39,7 @@ func newRemove(w *where) *cobra.Command {
 			}
 			if asJSON {
 				if err := writeJSON(cmd.OutOrStdout(), results, true); err != nil {
-					return fail(err)
+					errs = append(errs, err)
 				}
 			}
 			if len(errs) > 0 {

@@ -79,8 +79,7 @@ func watchOne(ctx context.Context, out io.Writer, name string, w *where, every t
 			if err := showLive(&text, v); err != nil {
 				return err
 			}
-			redraw(terminal, text.String())
-			return nil
+			return redraw(out, text.String())
 		}
 		_, err = fmt.Fprintf(out, "%s  %s  length %d of %d  sent %d  received %d  sent/s %s  received/s %s  senders %d  receivers %d  waiting %d  dead %d\n",
 			v.At.Format("15:04:05.000"), v.State, v.Length, v.Capacity, v.info.Sent, v.info.Received, v.Rates.sent(), v.Rates.received(), v.Senders, v.Receivers, v.Waiting, v.Dead)

@@ -29,7 +29,7 @@ func newTail(w *where) *cobra.Command {
 		ValidArgsFunction: completeChannels(w, 1),
 		PreRunE:           func(*cobra.Command, []string) error { return f.checkToWrite() },
 		RunE: f.whileAsked(func(ctx context.Context, cmd *cobra.Command, name string) error {
-			return tail(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr(), w, name, &f, count)
+			return tail(whileRead(ctx, cmd.OutOrStdout()), cmd.OutOrStdout(), cmd.ErrOrStderr(), w, name, &f, count)
 		}),
 	}
 	f.flagsToWrite(cmd)

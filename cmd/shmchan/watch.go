@@ -46,15 +46,15 @@ func again(ctx context.Context, every time.Duration, f func() error) error {
 
 // screen is the terminal that out is, or nil.
 func screen(out io.Writer) *os.File {
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f := fileOf(out); f != nil && term.IsTerminal(int(f.Fd())) {
 		return f
 	}
 	return nil
 }
 
-// redraw shows a text in place of what stands on the terminal, cut to its size.
-func redraw(terminal *os.File, text string) {
-	width, height, err := term.GetSize(int(terminal.Fd()))
+// redraw shows a text in place of what stands on the terminal that out is, cut to its size.
+func redraw(out io.Writer, text string) error {
+	width, height, err := term.GetSize(int(fileOf(out).Fd()))
 	if err != nil || width < 2 || height < 2 {
 		width, height = 80, 24
 	}
@@ -71,5 +71,6 @@ func redraw(terminal *os.File, text string) {
 		b.WriteString(l + "\x1b[K\n")
 	}
 	b.WriteString("\x1b[J")
-	_, _ = io.WriteString(terminal, b.String())
+	_, err = io.WriteString(out, b.String())
+	return err
 }
