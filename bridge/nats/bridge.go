@@ -181,7 +181,11 @@ func (c Config) insist(ctx context.Context, nc *nats.Conn, what string, ask func
 		if final := worthless(ctx, nc, err); final != nil {
 			return final
 		}
-		if text := err.Error(); text != reported && tries > 0 { // The first may be the connection, which is being made.
+		text := err.Error()
+		if errors.Is(err, nats.ErrNoResponders) {
+			text += ": the server has no JetStream, or not yet; enable it there (nats-server -js)"
+		}
+		if text != reported && tries > 0 { // The first may be the connection, which is being made.
 			c.Report(what + ": " + text)
 			reported = text
 		}

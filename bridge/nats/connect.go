@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -52,6 +53,9 @@ func Connect(servers string, l Login, report func(event string)) (*nats.Conn, er
 	if report == nil {
 		report = func(string) {}
 	}
+	if err := checkURLs(servers); err != nil {
+		return nil, err
+	}
 	login, err := l.options()
 	if err != nil {
 		return nil, err
@@ -87,6 +91,28 @@ func Connect(servers string, l Login, report func(event string)) (*nats.Conn, er
 		return nil, fmt.Errorf("shmchan bridge: cannot connect to %s: %w%s", withoutPasswords(servers), err, advice(err))
 	}
 	return nc, nil
+}
+
+// checkURLs says which of the servers has no address that can be one: nats.go would look for it for ever.
+func checkURLs(servers string) error {
+	for s := range strings.SplitSeq(strings.TrimRight(servers, ", "), ",") {
+		full := strings.TrimSpace(s)
+		if !strings.Contains(full, "://") {
+			full = "nats://" + full
+		}
+		const advice = "give it as nats://host:port, tls://, ws:// or wss://, or several with commas between"
+		switch u, err := url.Parse(full); {
+		case err != nil: // It says the URL, with what may be a password in it.
+			var in *url.Error
+			if errors.As(err, &in) {
+				err = in.Err
+			}
+			return fmt.Errorf("shmchan bridge: the server's URL is none: %w; %s", err, advice)
+		case !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) || u.Hostname() == "":
+			return fmt.Errorf("shmchan bridge: %q is no server's URL; %s", u.Redacted(), advice)
+		}
+	}
+	return nil
 }
 
 func withoutPasswords(servers string) string {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"time"
 
@@ -21,6 +22,14 @@ func Serve(addr, store string) (*server.Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("shmchan bridge: cannot listen on %q: the port is no number", addr)
 	}
+	// The server does not say why it cannot listen, or keep its streams.
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("shmchan bridge: cannot listen on %q: %w; give a host:port of this machine that is free, port 0 takes any", addr, err)
+	}
+	if err := errors.Join(l.Close(), os.MkdirAll(store, 0o700), mayWrite(store)); err != nil {
+		return nil, fmt.Errorf("shmchan bridge: cannot keep streams in %q: %w; give a directory that can be written", store, err)
+	}
 	if n == 0 {
 		n = server.RANDOM_PORT
 	}
@@ -34,4 +43,14 @@ func Serve(addr, store string) (*server.Server, error) {
 		return nil, errors.New("shmchan bridge: the server did not come up on " + addr + "; see whether the port is taken")
 	}
 	return s, nil
+}
+
+// mayWrite says why nothing can be written into a directory.
+func mayWrite(dir string) error {
+	f, err := os.CreateTemp(dir, ".shmchan-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, 1))
+	return errors.Join(err, f.Close(), os.Remove(f.Name()))
 }

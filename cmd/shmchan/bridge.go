@@ -38,7 +38,8 @@ there: at least once. --core is plain NATS, at most once. When the stream has --
 --url is a NATS server or cluster that is there. --listen has this command run a server of its own, with its streams in --store: whoever
 reaches that address may use it.
 
-At the end it says what it has done, with --json as an object; what happens meanwhile goes to standard error.`,
+At the end it says what it has done, with --json as an object; what happens meanwhile goes to standard error. One that fails before it
+has done anything says only why, there.`,
 		Example: `  shmchan bridge ticks --recv --listen 10.0.0.2:4222 --store /var/lib/shmchan
   shmchan bridge ticks --send --url nats://10.0.0.2:4222
   shmchan bridge ticks --send --url tls://nats.example.com --creds ticks.creds --tls-ca ca.pem`,
@@ -66,6 +67,9 @@ At the end it says what it has done, with --json as an object; what happens mean
 			n, err := o.run(ctx, w, args[0])
 			if errors.Is(err, context.Canceled) {
 				err = nil
+			}
+			if err != nil && n == (bridge.Counts{}) { // It has not begun, or has nothing to count.
+				return fail(err)
 			}
 			if wrong := o.show(cmd.OutOrStdout(), n, err); wrong != nil {
 				return fail(errors.Join(err, fmt.Errorf("shmchan: cannot write: %w", wrong)))

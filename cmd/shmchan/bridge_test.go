@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,12 +28,6 @@ func TestBridgeSaysWhatIsWrong(t *testing.T) {
 	status, _, stderr := shmchanRun("bridge", "nothing", "--send", "--url", "nats://127.0.0.1:1", "--dir", t.TempDir())
 	require.Equal(t, 1, status)
 	require.Contains(t, stderr, `channel "nothing"`)
-	status, stdout, stderr := shmchanRun("bridge", "nothing", "--send", "--json", "--url", "nats://127.0.0.1:1", "--dir", t.TempDir())
-	require.Equal(t, 1, status, stderr)
-	var b bridged
-	require.NoError(t, json.Unmarshal([]byte(stdout), &b))
-	require.Contains(t, b.Error, `channel "nothing"`)
-	require.Zero(t, b.Values)
 	for _, login := range [][]string{{"--nkey", "nowhere"}, {"--creds", "nowhere"}, {"--tls-ca", "nowhere"}, {"--tls-cert", "nowhere", "--tls-key", "nowhere"}} {
 		status, _, stderr := shmchanRun(append([]string{"bridge", "nothing", "--recv", "--url", "nats://127.0.0.1:1", "--dir", t.TempDir()}, login...)...)
 		require.Equal(t, 1, status)
