@@ -156,7 +156,7 @@ func TestDescriptorsByEpoll(t *testing.T) {
 		ch := openTest[int64](t, WithCapacity(4))
 		other := again(t, ch)
 		poller := newTestPoller(t, must[int](t)(ch.RecvFD()), edge)
-		const n = 20000
+		const n = 4000
 		go func() {
 			for i := range int64(n) {
 				_ = other.Send(i)
@@ -191,7 +191,7 @@ func TestDescriptorsByGoPoller(t *testing.T) {
 	require.NoError(t, err)
 	require.ErrorIs(t, conn.Read(func(uintptr) bool { return false }), os.ErrDeadlineExceeded)
 	require.NoError(t, f.SetReadDeadline(time.Time{}))
-	const n = 20000
+	const n = 4000
 	go func() {
 		for i := range int64(n) {
 			_ = other.Send(i)
