@@ -43,14 +43,38 @@ func canHugePages(t *testing.T) error {
 	return unix.Madvise(mem, unix.MADV_COLLAPSE)
 }
 
-func TestHugePagesAreThere(t *testing.T) {
+// needsHugePages skips where there are none. The function that it returns is for when a channel has been made, and skips if the system has refused it any:
+// it may have some at one moment and none at the next.
+func needsHugePages(t *testing.T) (given func(t *testing.T)) {
 	if emulated() {
 		t.Skip("an emulator does not pass this advice on, though it says so")
 	}
 	if err := canHugePages(t); err != nil {
 		t.Skipf("no huge pages here: %v (from Linux 6.1 on, with /sys/kernel/mm/transparent_hugepage/shmem_enabled not deny, and memory that is free in one piece)", err)
 	}
+	usual := madvise
+	t.Cleanup(func() { madvise = usual })
+	asked, refused := 0, error(nil)
+	madvise = func(mem []byte, advice int) error {
+		err := usual(mem, advice)
+		if advice == unix.MADV_COLLAPSE {
+			asked, refused = asked+1, errors.Join(refused, err)
+		}
+		return err
+	}
+	return func(t *testing.T) {
+		require.NotZero(t, asked)
+		err := refused
+		if asked, refused = 0, nil; err != nil {
+			t.Skipf("the system has no huge pages for this channel: %v", err)
+		}
+	}
+}
+
+func TestHugePagesAreThere(t *testing.T) {
+	given := needsHugePages(t)
 	hugeChannels(t, func(t *testing.T, ch *Chan[message]) {
+		given(t)
 		h := ch.Sender.h
 		require.Zero(t, uintptr(unsafe.Pointer(&h.mem[0]))%hugeUnit)
 		require.Equal(t, int64(len(h.mem)), ch.Stats().HugeBytes)
@@ -101,13 +125,9 @@ func init() {
 
 // Two processes have the same huge pages, and one that is killed with a value in hand leaves them, and the value, to the next.
 func TestHugePagesOfTwoProcesses(t *testing.T) {
-	if emulated() {
-		t.Skip("an emulator does not pass this advice on, though it says so")
-	}
-	if err := canHugePages(t); err != nil {
-		t.Skipf("no huge pages here: %v (from Linux 6.1 on, with /sys/kernel/mm/transparent_hugepage/shmem_enabled not deny, and memory that is free in one piece)", err)
-	}
+	given := needsHugePages(t)
 	ch := openTest[message](t, WithHugePages(), WithCapacity(1<<15))
+	given(t)
 	h := ch.Sender.h
 	require.NoError(t, ch.Receiver.Detach())
 	lap := uint64(ch.Cap())
