@@ -40,6 +40,7 @@ type Config struct {
 	Report     func(event string) // told of what is out of the ordinary; may be nil
 
 	ackWait time.Duration // after which the stream delivers again what was not acknowledged; 0 is a minute
+	pullFor time.Duration // for how long the stream is asked for messages at a time, in which it says five times that it is there; 0 is 5 seconds
 }
 
 // Counts say what an end has done.
@@ -87,6 +88,9 @@ func (c Config) filled(channel string) Config {
 	}
 	if c.ackWait <= 0 {
 		c.ackWait = time.Minute
+	}
+	if c.pullFor <= 0 {
+		c.pullFor = 5 * time.Second
 	}
 	if c.Report == nil {
 		c.Report = func(string) {}

@@ -16,15 +16,29 @@ type tick struct {
 	Pad [7]uint64
 }
 
+// patience is when something is held not to happen. It takes milliseconds, and some seconds on a machine that has much to do.
+const patience = 5 * time.Minute
+
+// longestPull is such that the stream has to say once in 30 seconds that it is there, which is as seldom as it may.
+const longestPull = 150 * time.Second
+
+func init() { connectTimeout = patience }
+
+// connectTo connects, and has nothing happen because an answer is late.
+func connectTo(t *testing.T, url string, more ...nats.Option) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(url, append(more, nats.Timeout(patience))...)
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	return nc
+}
+
 func serverFor(t *testing.T) *nats.Conn {
 	t.Helper()
 	s, err := Serve("127.0.0.1:0", t.TempDir())
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	nc, err := nats.Connect(s.ClientURL())
-	require.NoError(t, err)
-	t.Cleanup(nc.Close)
-	return nc
+	return connectTo(t, s.ClientURL())
 }
 
 type result struct {
@@ -68,7 +82,7 @@ func allInOrder(t *testing.T, in *shmchan.Receiver[tick], n uint64) {
 func TestValuesAndTheCloseArriveInOrder(t *testing.T) {
 	for _, core := range []bool{false, true} {
 		nc, here, there, ctx := serverFor(t), t.TempDir(), t.TempDir(), context.Background()
-		c := Config{Core: core, Limit: 100, Window: 32} // Fewer than values: it fills.
+		c := Config{Core: core, Limit: 100, Window: 32, Timeout: patience} // Fewer than values: it fills. What is not answered in time would be sent, and counted, anew.
 		n := uint64(5000)
 		if core {
 			n = 500
@@ -79,7 +93,7 @@ func TestValuesAndTheCloseArriveInOrder(t *testing.T) {
 		require.NoError(t, err)
 		sent, got := sendFrom(ctx, t, nc, "ticks", here, c), recvInto(ctx, nc, "ticks", there, c)
 		if core { // At most once: first somebody has to listen.
-			require.Eventually(t, func() bool { return in.Stats().Senders > 0 }, time.Minute, time.Millisecond)
+			require.Eventually(t, func() bool { return in.Stats().Senders > 0 }, patience, time.Millisecond)
 		}
 		go func() {
 			for i := range n {
@@ -151,14 +165,14 @@ func TestBackPressure(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	out, err := shmchan.OpenSender[tick]("full", shmchan.WithDir(here), shmchan.WithCapacity(8))
 	require.NoError(t, err)
-	sent := sendFrom(ctx, t, nc, "full", here, Config{Limit: 20})
+	sent := sendFrom(ctx, t, nc, "full", here, Config{Limit: 20, Timeout: patience}) // What is answered late is sent anew, and known then.
 	n := 0
 	require.Eventually(t, func() bool {
 		for out.TrySend(tick{Seq: uint64(n)}) == nil {
 			n++
 		}
 		return n == 28
-	}, time.Minute, time.Millisecond)
+	}, patience, time.Millisecond)
 	require.ErrorIs(t, out.TrySend(tick{}), shmchan.ErrFull)
 	cancel()
 	r := <-sent

@@ -42,12 +42,16 @@ func part(role, url, dir string) error {
 		}
 		return err
 	}
+	c := Config{Window: 64, Limit: 5000, Timeout: time.Second}
+	ping := time.Second
+	if os.Getenv("BRIDGE_PATIENT") != "" {
+		c.Timeout, ping = time.Hour, time.Hour
+	}
 	nc, err := nats.Connect("nats://"+url, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.RetryOnFailedConnect(true),
-		nats.PingInterval(time.Second), nats.MaxPingsOutstanding(2), nats.Timeout(time.Second))
+		nats.PingInterval(ping), nats.MaxPingsOutstanding(2), nats.Timeout(c.Timeout))
 	if err != nil {
 		return err
 	}
-	c := Config{Window: 64, Limit: 5000, Timeout: time.Second}
 	name := "chaos"
 	if s := os.Getenv("BRIDGE_NAME"); s != "" {
 		name = s
@@ -79,6 +83,7 @@ type member struct {
 	duplicates time.Duration // if not the default
 	name       string        // of the channel, if not chaos
 	window     int           // if not that of chaos
+	patient    bool          // it does not hold what is late for lost
 }
 
 func (m *member) start() {
@@ -88,6 +93,9 @@ func (m *member) start() {
 	}
 	m.cmd = exec.Command(args[0], args[1:]...)
 	m.cmd.Env = append(os.Environ(), "BRIDGE_ROLE="+m.role, "BRIDGE_URL="+m.url, "BRIDGE_DIR="+m.dir, "BRIDGE_DUPLICATES="+m.duplicates.String(), "BRIDGE_NAME="+m.name, "BRIDGE_WINDOW="+strconv.Itoa(m.window))
+	if m.patient {
+		m.cmd.Env = append(m.cmd.Env, "BRIDGE_PATIENT=1")
+	}
 	m.cmd.Stderr = os.Stderr
 	require.NoError(m.t, m.cmd.Start())
 }
@@ -205,7 +213,7 @@ func TestChaos(t *testing.T) {
 		case n = <-total:
 		case y = <-received:
 			got = true
-		case <-time.After(2 * time.Minute):
+		case <-time.After(patience):
 			require.Fail(t, "not all arrived", "sent %d, %+v, here %d, there %d", n, events, out.Len(), in.Len())
 		}
 	}

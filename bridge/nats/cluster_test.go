@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -26,10 +24,7 @@ func TestClusterWithANodeDown(t *testing.T) {
 	const nodes, n = 3, 30_000
 	var routes []*url.URL
 	var opts [nodes]server.Options
-	host := "127.0.0.1"
-	if runtime.GOOS == "linux" { // An address from which nobody connects: else who does might get the port of a server that is down.
-		host = fmt.Sprintf("127.%d.%d.%d", 1+os.Getpid()>>16%200, os.Getpid()>>8%256, 2+os.Getpid()%250)
-	}
+	host := ownHost() // Else who connects might get the port of a server that is down.
 	for i := range nodes {
 		l, err := net.Listen("tcp", host+":0")
 		require.NoError(t, err)
@@ -63,7 +58,7 @@ func TestClusterWithANodeDown(t *testing.T) {
 		}
 	}()
 	for _, s := range servers {
-		require.True(t, s.ReadyForConnections(time.Minute), "%s listens", s.Name())
+		require.True(t, s.ReadyForConnections(patience), "%s listens", s.Name())
 	}
 	require.Eventually(t, func() bool {
 		for _, s := range servers {
@@ -72,12 +67,9 @@ func TestClusterWithANodeDown(t *testing.T) {
 			}
 		}
 		return false
-	}, time.Minute, 10*time.Millisecond)
+	}, patience, 10*time.Millisecond)
 	connect := func() *nats.Conn {
-		nc, err := nats.Connect(strings.Join(urls, ","), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
-		require.NoError(t, err)
-		t.Cleanup(nc.Close)
-		return nc
+		return connectTo(t, strings.Join(urls, ","), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
 	}
 	here, there, ctx := t.TempDir(), t.TempDir(), context.Background()
 	out, err := shmchan.OpenSender[tick]("cluster", shmchan.WithDir(here))
@@ -97,17 +89,17 @@ func TestClusterWithANodeDown(t *testing.T) {
 	down := -1 // the server that is
 	up := func() {
 		start(down)
-		require.True(t, servers[down].ReadyForConnections(time.Minute))
+		require.True(t, servers[down].ReadyForConnections(patience))
 		require.Eventually(t, func() bool { // Else the next to go down may be the second that is missing.
 			return *hasty || servers[down].Healthz(&server.HealthzOptions{}).Status == "ok"
-		}, time.Minute, 10*time.Millisecond)
+		}, patience, 10*time.Millisecond)
 		down = -1
 	}
 	receive := func() (tick, error) {
 		for {
-			patience := 2 * time.Minute
+			patience := patience
 			if *hasty {
-				patience /= 4
+				patience /= 10
 			}
 			wait, cancel := context.WithTimeout(ctx, patience)
 			v, err := in.RecvContext(wait)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/nats-io/nats.go"
 	"github.com/shmchan/shmchan"
 	bridge "github.com/shmchan/shmchan/bridge/nats"
 )
@@ -22,7 +21,7 @@ func ExampleSend() {
 	server, err := bridge.Serve("127.0.0.1:0", store)
 	check(err)
 	defer server.Shutdown()
-	nc, err := nats.Connect(server.ClientURL())
+	nc, err := bridge.Connect(server.ClientURL(), bridge.Login{}, nil)
 	check(err)
 	defer nc.Close()
 	ctx := context.Background()

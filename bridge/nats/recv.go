@@ -15,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -215,7 +214,7 @@ func (r *receiver) round(ctx context.Context) (closed bool, err error) {
 			end(outcome{closed, err})
 		}
 		next++
-	}, jetstream.PullMaxMessages(r.pull()), jetstream.PullExpiry(5*time.Second), jetstream.PullHeartbeat(time.Second),
+	}, jetstream.PullMaxMessages(r.pull()), jetstream.PullExpiry(r.pullFor), jetstream.PullHeartbeat(r.pullFor/5),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { end(outcome{err: err}) }))
 	if err != nil {
 		return false, err

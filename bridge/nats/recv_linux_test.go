@@ -77,7 +77,7 @@ func TestAnotherReceivingEndTakesOver(t *testing.T) {
 	far := [2]string{t.TempDir(), t.TempDir()}
 	var in [2]*shmchan.Receiver[tick]
 	var ends [2]chan result
-	c := Config{Timeout: 200 * time.Millisecond}
+	c := Config{Timeout: patience}
 	for i := range far {
 		in[i], err = shmchan.OpenReceiver[tick]("x", shmchan.WithDir(far[i]))
 		require.NoError(t, err)
@@ -89,7 +89,7 @@ func TestAnotherReceivingEndTakesOver(t *testing.T) {
 		v, err := in[i].Recv()
 		require.NoError(t, err)
 		require.EqualValues(t, i, v.Seq)
-		require.Eventually(t, func() bool { return stored(t, nc, c, "x").State.Msgs == 0 }, time.Minute, time.Millisecond, "it is acknowledged, or would come again")
+		require.Eventually(t, func() bool { return stored(t, nc, c, "x").State.Msgs == 0 }, patience, time.Millisecond, "it is acknowledged, or would come again")
 	}
 	require.NoError(t, out.Close())
 	_, err = in[1].Recv()
@@ -101,10 +101,8 @@ func TestAnotherReceivingEndTakesOver(t *testing.T) {
 func TestWhatABrokenConnectionSwallows(t *testing.T) {
 	nc, here, there, ctx := serverFor(t), t.TempDir(), t.TempDir(), context.Background()
 	v := newValve(t, nc)
-	far, err := nats.Connect("nats://"+v.addr, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
-	require.NoError(t, err)
-	defer far.Close()
-	c := Config{ackWait: time.Hour}
+	far := connectTo(t, "nats://"+v.addr, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+	c := Config{ackWait: time.Hour, pullFor: longestPull} // Nor does it begin anew because it hears nothing.
 	out, err := shmchan.OpenSender[tick]("x", shmchan.WithDir(here))
 	require.NoError(t, err)
 	in, err := shmchan.OpenReceiver[tick]("x", shmchan.WithDir(there))
@@ -113,7 +111,7 @@ func TestWhatABrokenConnectionSwallows(t *testing.T) {
 	js, err := jetstream.New(nc)
 	require.NoError(t, err)
 	receive := func(want uint64) {
-		wait, cancel := context.WithTimeout(ctx, time.Minute)
+		wait, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		value, err := in.RecvContext(wait)
 		require.NoError(t, err)
@@ -128,7 +126,7 @@ func TestWhatABrokenConnectionSwallows(t *testing.T) {
 	require.Eventually(t, func() bool {
 		cons, err := js.Consumer(ctx, c.filled("x").stream(), consumerName)
 		return err == nil && cons.CachedInfo().NumAckPending == 5
-	}, time.Minute, time.Millisecond)
+	}, patience, time.Millisecond)
 	v.deaf.Store(false)
 	v.cut()
 	for i := range uint64(5) {
