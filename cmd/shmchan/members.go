@@ -82,7 +82,7 @@ func (m *member) run(work func(*member, context.Context) error) (err error) {
 	}
 	// The pipe may end a moment before the parent has let go of the channel, and what a
 	// live process holds is not swept away. Once it is quite gone we have another parent.
-	for n := 0; os.Getppid() == parent && n < 1000; n++ {
+	for n := 0; os.Getppid() == parent && n < 60_000; n++ {
 		time.Sleep(time.Millisecond)
 	}
 	if err := shmchan.Remove(m.channel, m.where.options()...); err != nil && !errors.Is(err, fs.ErrNotExist) {
