@@ -42,6 +42,9 @@ const (
 // moreFiles is what to do when a process may have no more descriptors.
 const moreFiles = "; raise the limit of open files (ulimit -n) or detach handles"
 
+// largerFiles is what to do when a process may not have a file so large.
+const largerFiles = "; this process may have no file so large: raise that limit (ulimit -f), or use a smaller WithCapacity"
+
 // advise adds what to do about an error of the system.
 func advise(name, what string, err error) error {
 	advice := ""
@@ -50,6 +53,14 @@ func advise(name, what string, err error) error {
 		advice = adviseUnnamed(err)
 	case errors.Is(err, unix.ENOSPC):
 		advice = "; the file system is full: use a smaller WithCapacity, another WithDir, or make room"
+	case errors.Is(err, unix.EDQUOT):
+		advice = "; this user may have no more there: use a smaller WithCapacity, another WithDir, or make room"
+	case errors.Is(err, unix.EFBIG):
+		advice = largerFiles
+	case errors.Is(err, unix.EROFS):
+		advice = "; nobody may write to that file system: use another WithDir"
+	case errors.Is(err, unix.ENOTDIR):
+		advice = "; a part of that path is no directory: check the directory that WithDir or $" + EnvDir + " names"
 	case errors.Is(err, fs.ErrPermission):
 		advice = "; whoever made it must allow this user with WithMode, or use another WithDir"
 	case errors.Is(err, fs.ErrExist):
@@ -162,6 +173,9 @@ func (h *header) compare(name string, o *options, l *layout) error {
 // create makes the channel's file, and returns fs.ErrExist if another was first.
 func create(name, path string, o *options, h *header) (f *os.File, mem []byte, err error) {
 	f, tmp, err := lockedTemp(o.dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil, nil, fmt.Errorf("shmchan: channel %q: cannot make a file in %s: %w; make the directory and let this user write there, or use another WithDir", name, o.dir, err)
+	}
 	if err != nil {
 		return nil, nil, advise(name, "make a file in "+o.dir, err)
 	}
@@ -255,7 +269,7 @@ func readHeader(name, path string, f *os.File) (*header, error) {
 		return nil, advise(name, "look at its file", err)
 	}
 	if !st.Mode().IsRegular() {
-		return nil, corruptError(name, "%s is not a regular file but %v", path, st.Mode().Type())
+		return nil, corruptError(name, "%s is %s and no channel", path, kindOf(st.Mode()))
 	}
 	b := make([]byte, headerPage)
 	n, err := f.ReadAt(b, 0)
@@ -280,6 +294,19 @@ func readHeader(name, path string, f *os.File) (*header, error) {
 		return nil, corruptError(name, "%s: %v", path, err)
 	}
 	return h, nil
+}
+
+// kindOf says what a file is that is not a regular one.
+func kindOf(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a directory"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a FIFO"
+	case mode&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "no regular file"
 }
 
 // lockName takes the lock under which a name may be taken away. Others hold it

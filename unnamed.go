@@ -168,6 +168,8 @@ func adviseUnnamed(err error) string {
 	switch {
 	case errors.Is(err, unix.ENOSPC):
 		return "; there is no memory for it: use a smaller WithCapacity, or make room"
+	case errors.Is(err, unix.EFBIG):
+		return largerFiles
 	case errors.Is(err, fs.ErrPermission):
 		return "; the sandbox of this process must allow it"
 	case errors.Is(err, unix.EMFILE):
