@@ -265,11 +265,11 @@ const lineRounds = 64 // each figure is the mean of so many
 func lineThereAndBack(dir string) (ns float64, err error) {
 	f, err := os.CreateTemp(dir, ".bench-*")
 	if err != nil {
-		return 0, err
+		return 0, noFile(err)
 	}
 	defer f.Close()
-	if err := errors.Join(os.Remove(f.Name()), f.Truncate(4096)); err != nil {
-		return 0, err
+	if err := errors.Join(os.Remove(f.Name()), fillWithZeros(f, 4096)); err != nil {
+		return 0, noFile(err)
 	}
 	word, done, err := mapWord(f)
 	if err != nil {
@@ -312,6 +312,11 @@ func lineThereAndBack(dir string) (ns float64, err error) {
 	}
 	slices.Sort(took)
 	return float64(took[len(took)/2]) / lineRounds, nil
+}
+
+// noFile says what to do about a file that cannot be made where channels lie.
+func noFile(err error) error {
+	return fmt.Errorf("%w; use another --dir, one that is there, where this user may write and there is room", err)
 }
 
 const lineEnd = 1 << 63

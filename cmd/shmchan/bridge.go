@@ -51,6 +51,12 @@ has done anything says only why, there.`,
 				return errors.New("use one of --send and --recv")
 			case (o.url == "") == (o.listen == ""):
 				return errors.New("use one of --url and --listen")
+			case o.url != "" && o.store != "":
+				return errors.New("--store is for the server that --listen runs: leave it out with --url")
+			case o.Core && o.Memory:
+				return errors.New("--core and --memory exclude each other: plain NATS keeps no stream")
+			case o.Duplicates <= 0:
+				return fmt.Errorf("--duplicates %v: use a time above 0, as 2m", o.Duplicates)
 			case o.listen != "" && o.store == "":
 				return errors.New("--listen needs --store, the directory for the server's streams")
 			case (o.login.Cert == "") != (o.login.Key == ""):

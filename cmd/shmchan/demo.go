@@ -75,7 +75,12 @@ With --json the audit is an object, and what happens is told on standard error.`
 		Example:           "  shmchan demo\n  shmchan demo --values 100000 --capacity 0\n  shmchan demo --json | jq .latency_ns",
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		PreRunE: func(*cobra.Command, []string) error {
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
+			for _, flag := range []string{"input", "capacity"} {
+				if o.machines == 2 && cmd.Flags().Changed(flag) {
+					return fmt.Errorf("--%s and --machines 2 exclude each other: leave out one of them", flag)
+				}
+			}
 			if o.values < 1 || o.values > maxValues {
 				return fmt.Errorf("--values %d: use a number from 1 to %d", o.values, maxValues)
 			}

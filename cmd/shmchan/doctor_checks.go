@@ -58,7 +58,10 @@ func (m *machine) checks() []finding {
 	}
 	for _, a := range m.attempts {
 		f := finding{Check: a.name, Verdict: isOK, Found: "allowed here"}
-		if err := a.do(); err != nil {
+		var noFile *os.PathError
+		if err := a.do(); errors.As(err, &noFile) { // The memory file system's finding says why.
+			f.Verdict, f.Found = isUnknown, "no file could be made to try it"
+		} else if err != nil {
 			f.Verdict, f.Found, f.Change, f.Brings = a.failed, err.Error(), "allow it in the sandbox or container (seccomp), or use a newer kernel", a.without
 		}
 		all = append(all, f)

@@ -34,6 +34,9 @@ func statfs(dir string) (fileSystem, error) {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return fileSystem{}, &os.PathError{Op: "statfs", Path: dir, Err: err}
 	}
+	if st, err := os.Stat(dir); err == nil && !st.IsDir() {
+		return fileSystem{}, &os.PathError{Op: "write in", Path: dir, Err: unix.ENOTDIR}
+	}
 	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
 		return fileSystem{}, &os.PathError{Op: "write in", Path: dir, Err: err}
 	}

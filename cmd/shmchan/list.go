@@ -32,6 +32,7 @@ values sent and received a second, from two looks. --json has all that stat show
 		Example:           "  shmchan ls\n  shmchan ls --over 1s --json",
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
+		PreRunE:           func(*cobra.Command, []string) error { return notNegative("over", over) },
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return list(cmd.OutOrStdout(), cmd.ErrOrStderr(), w, over, asJSON)
 		},

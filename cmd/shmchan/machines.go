@@ -23,7 +23,7 @@ func machinesDemo(ctx context.Context, o demoOptions, out, notes io.Writer) (err
 	tell := o.progress(out, notes)
 	dir, err := os.MkdirTemp("", "shmchan-machines-")
 	if err != nil {
-		return fmt.Errorf("shmchan: %w", err)
+		return fmt.Errorf("shmchan: cannot make directories for two machines: %w; set $TMPDIR to a directory that can be written", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	program, err := os.Executable()

@@ -33,7 +33,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	switch {
 	case errors.As(err, &failed):
 	case err != nil && !errors.As(err, &unwritten):
-		fmt.Fprintf(notes, "shmchan: %v; see %s --help\n", err, cmd.CommandPath())
+		fmt.Fprintf(notes, "shmchan: %s; see %s --help\n", oneLine.Replace(err.Error()), cmd.CommandPath())
 		return 2
 	default:
 		failed = &failure{}

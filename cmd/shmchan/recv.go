@@ -30,8 +30,8 @@ func newRecv(w *where) *cobra.Command {
 		ValidArgsFunction: completeChannels(w, 1),
 		PreRunE:           func(*cobra.Command, []string) error { return f.checkToWrite() },
 		RunE: f.whileAsked(func(ctx context.Context, cmd *cobra.Command, name string) error {
-			if timeout < 0 {
-				return fmt.Errorf("--timeout %v: a time is 0 or more", timeout)
+			if err := notNegative("timeout", timeout); err != nil {
+				return err
 			}
 			return receive(whileRead(ctx, cmd.OutOrStdout()), cmd.OutOrStdout(), w, name, &f, count, timeout)
 		}),
@@ -80,7 +80,7 @@ func receive(ctx context.Context, out io.Writer, w *where, name string, f *form,
 		case errors.Is(err, shmchan.ErrCorrupt):
 			return fail(fmt.Errorf("%w (after %d values)", err, n))
 		default:
-			return fail(fmt.Errorf("shmchan: channel %q: after %d values: %w; the value stays in the channel", name, n, err))
+			return fail(fmt.Errorf("shmchan: channel %q: after %d values: %w; the value stays in the channel", name, n, within(name, err)))
 		}
 	}
 	return nil

@@ -85,7 +85,7 @@ func sendLines(ctx context.Context, in io.Reader, w *where, name string, f *form
 		}
 		if l.err != nil {
 			r.Line = text.n
-			return r, fmt.Errorf("shmchan: channel %q: line %d: %w; %s sent before it", name, text.n, l.err, valuesWere(r.Sent))
+			return r, fmt.Errorf("shmchan: channel %q: line %d: %w; %s sent before it", name, text.n, within(name, l.err), valuesWere(r.Sent))
 		}
 		r.Sent++
 	}

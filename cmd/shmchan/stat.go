@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -31,7 +32,15 @@ each look, which --json makes an object.`,
 		Example:           "  shmchan stat trades\n  shmchan stat trades --watch --every 2s\n  shmchan stat trades --watch --json | jq .rates",
 		Args:              exactlyOneName,
 		ValidArgsFunction: completeChannels(w, 1),
-		PreRunE:           func(*cobra.Command, []string) error { return checkEvery(every) },
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case watch && cmd.Flags().Changed("over"):
+				return errors.New("--over and --watch exclude each other: rates are those since the look before")
+			case !watch && cmd.Flags().Changed("every"):
+				return errors.New("--every goes with --watch")
+			}
+			return errors.Join(notNegative("over", over), checkEvery(every))
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := cmd.OutOrStdout()
 			if watch {

@@ -137,7 +137,7 @@ func TestSendIsStrict(t *testing.T) {
 		strings.Replace(good, `"Buy"`, `"buy"`, 1):                    `no field "buy"`,
 		strings.Replace(good, `"ID":9007199254740993`, `"ID":1e3`, 1): `ID: "1e3" is no int64`,
 		strings.Replace(good, `[-1,2]`, `[-1,40000]`, 1):              "out of the range of a int16",
-		strings.Replace(good, `[-1,2]`, `[-1]`, 1):                    "Legs[].Qty: the array has 1 elements and not 2",
+		strings.Replace(good, `[-1,2]`, `[-1]`, 1):                    "Legs[0].Qty: the array has 1 elements and not 2",
 		strings.Replace(good, "0.1", "NaN", 1):                        "not JSON",
 		strings.TrimSuffix(good, "\n") + " 1\n":                       "something stands behind the value",
 		"\n":                                                          "it is empty",

@@ -110,7 +110,7 @@ func csvError(name string, err error) error {
 	if errors.As(err, &p) {
 		return fmt.Errorf("%s:%d:%d: %w; every line needs as many fields as the header, and quotes in pairs", name, p.Line, p.Column, p.Err)
 	}
-	return fmt.Errorf("%s: cannot read it: %w", name, err)
+	return fmt.Errorf("%s: cannot read it: %w; give --input a CSV file", name, err)
 }
 
 func parseSymbol(t *row, s string) error {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -30,6 +31,17 @@ func exactlyOneName(_ *cobra.Command, args []string) error {
 	}
 	return fmt.Errorf("name one channel, not %d", len(args))
 }
+
+// notNegative is for times that may be 0.
+func notNegative(flag string, d time.Duration) error {
+	if d < 0 {
+		return fmt.Errorf("--%s %v: a time is 0 or more", flag, d)
+	}
+	return nil
+}
+
+// oneLine is the library's text about a command that there is not, which has others that are like it in lines of their own.
+var oneLine = strings.NewReplacer("\n\nDid you mean this?\n\t", ", did you mean ", "\n\t", ", ", "\n", "")
 
 // values of flags, by the type that the library names.
 var flagValues = map[string]string{

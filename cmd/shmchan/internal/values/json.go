@@ -16,6 +16,7 @@ import (
 	"math"
 	"reflect"
 	"strconv"
+	"strings"
 
 	"github.com/shmchan/shmchan"
 )
@@ -165,7 +166,7 @@ func parse(d *json.Decoder, f *shmchan.Field, v []byte, off int) error {
 	case reflect.Struct:
 		return parseStruct(d, f, v, off)
 	case reflect.Array:
-		return parseList(d, f, f.Len, func(i int) error { return parse(d, f.Elem, v, off+i*f.Elem.Size) })
+		return parseList(d, f, f.Len, func(i int) error { return ofElement(i, parse(d, f.Elem, v, off+i*f.Elem.Size)) })
 	case reflect.Complex64, reflect.Complex128:
 		half := f.Size / 2
 		return parseList(d, f, 2, func(i int) error {
@@ -173,6 +174,19 @@ func parse(d *json.Decoder, f *shmchan.Field, v []byte, off int) error {
 		})
 	}
 	return parseScalar(d, f, v[off:off+f.Size])
+}
+
+// ofElement puts an element's number where the path that an error begins with has none. The innermost comes first.
+func ofElement(i int, err error) error {
+	if err == nil {
+		return nil
+	}
+	path, _, _ := strings.Cut(err.Error(), " ")
+	at := strings.LastIndex(path, "[]")
+	if at < 0 {
+		return err
+	}
+	return fmt.Errorf("%s[%d]%s", path[:at], i, err.Error()[at+2:])
 }
 
 // part is half of a complex number.
