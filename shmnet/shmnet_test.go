@@ -102,7 +102,7 @@ func pipe(t testing.TB, dir string, opts ...shmchan.Option) (c1, c2 net.Conn, l 
 
 func TestConn(t *testing.T) {
 	for name, opts := range map[string][]shmchan.Option{
-		"as it is": nil, "small": {shmchan.WithCapacity(1), shmchan.WithMaxMessage(61)},
+		"as it is": nil, "small": {shmchan.WithCapacity(1), shmchan.WithMaxMessage(397)},
 		"parked": {shmchan.WithWait(shmchan.Park)}, "large": {shmchan.WithMaxMessage(1 << 20), shmchan.WithCapacity(3)},
 	} {
 		t.Run(name, func(t *testing.T) {
