@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"sync"
@@ -44,7 +45,7 @@ func (e *outputError) Error() string {
 	if errors.Is(e.err, unix.ENOSPC) || errors.Is(e.err, unix.EDQUOT) || errors.Is(e.err, unix.EFBIG) {
 		advice = "; make room there, or send it elsewhere"
 	}
-	var path *os.PathError // It would name /dev/stdout, which is nobody's name for it.
+	var path *fs.PathError // It would name /dev/stdout, which is nobody's name for it.
 	if err := e.err; errors.As(err, &path) {
 		return fmt.Sprintf("cannot write to %s: %v%s", e.to, path.Err, advice)
 	}
@@ -117,7 +118,7 @@ func whileRead(ctx context.Context, out io.Writer) context.Context {
 	if o == nil || f == nil {
 		return ctx
 	}
-	if st, err := f.Stat(); err != nil || st.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
+	if st, err := f.Stat(); err != nil || st.Mode()&(fs.ModeNamedPipe|fs.ModeSocket) == 0 {
 		return ctx
 	}
 	ctx, end := context.WithCancelCause(ctx)

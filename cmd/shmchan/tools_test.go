@@ -100,6 +100,13 @@ func TestChannelsComplete(t *testing.T) {
 	status, stdout, _ := shmchanRun("completion", "bash")
 	require.Equal(t, 0, status)
 	require.Contains(t, stdout, "__complete")
+
+	// PowerShell's, which is not there to press the key in: it asks the program as the others do.
+	status, stdout, stderr := shmchanRun("completion", "powershell")
+	require.Equal(t, 0, status, stderr)
+	require.Contains(t, stdout, "Register-ArgumentCompleter -CommandName 'shmchan' -ScriptBlock")
+	require.Contains(t, stdout, "__complete")
+	require.True(t, strings.HasSuffix(stdout, "\n"))
 }
 
 func TestJSON(t *testing.T) {

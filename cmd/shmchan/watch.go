@@ -58,6 +58,12 @@ func redraw(out io.Writer, text string) error {
 	if err != nil || width < 2 || height < 2 {
 		width, height = 80, 24
 	}
+	_, err = io.WriteString(out, frame(text, width, height))
+	return err
+}
+
+// frame is what puts a text in place of what stands on a terminal of that size.
+func frame(text string, width, height int) string {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	if len(lines) > height-1 {
 		lines = append(lines[:height-2], "... more than the terminal has room for")
@@ -71,6 +77,5 @@ func redraw(out io.Writer, text string) error {
 		b.WriteString(l + "\x1b[K\n")
 	}
 	b.WriteString("\x1b[J")
-	_, err = io.WriteString(out, b.String())
-	return err
+	return b.String()
 }

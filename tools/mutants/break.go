@@ -71,9 +71,11 @@ func breakAll(root, dir string, files []string) ([]mutant, error) {
 			}
 		}
 	}
-	if st, err := os.Stat(filepath.Join(root, "testdata")); err == nil && st.IsDir() {
-		if err := os.CopyFS(filepath.Join(dir, "testdata"), os.DirFS(filepath.Join(root, "testdata"))); err != nil {
-			return nil, err
+	for _, sub := range []string{"testdata", "internal"} {
+		if st, err := os.Stat(filepath.Join(root, sub)); err == nil && st.IsDir() {
+			if err := os.CopyFS(filepath.Join(dir, sub), os.DirFS(filepath.Join(root, sub))); err != nil {
+				return nil, err
+			}
 		}
 	}
 	b, err := typeCheck(root)

@@ -13,6 +13,11 @@
 //	go -C tools run ./mutants            all of them
 //	go -C tools run ./mutants -files ring.go -only 17,18 -v
 //	go -C tools run ./mutants -files hold.go -run Hold
+//
+// A module that has another in place of a published one by its path, as cmd/shmchan has, must be broken beside itself, and in its directory:
+//
+//	GOWORK=off go -C tools build -o /tmp/mutants ./mutants && cd cmd/shmchan
+//	TMPDIR=.. /tmp/mutants -root . -files export.go,watch.go -known ../../tools/mutants/known.txt -run 'Export|Watch'
 package main
 
 import (
