@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"syscall"
 	"time"
@@ -130,10 +131,21 @@ func (o *bridgeOptions) show(out io.Writer, n bridge.Counts, err error) error {
 	return err
 }
 
-// newDemoBridge is newBridge for the demo.
+// newDemoBridge is newBridge for the demo. It ends when its standard input does, which is when the demo is gone, however that ended.
 func newDemoBridge(w *where) *cobra.Command {
 	cmd := newBridge(w)
 	cmd.Use, cmd.Hidden = "demo-bridge NAME", true
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx, gone := context.WithCancel(cmd.Context())
+		defer gone()
+		go func() {
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			gone()
+		}()
+		cmd.SetContext(ctx)
+		return run(cmd, args)
+	}
 	return cmd
 }
 

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"os"
+	"runtime"
+	"strings"
 	"testing"
 
+	"github.com/shmchan/shmchan"
 	"github.com/stretchr/testify/require"
 )
 
@@ -13,6 +17,39 @@ func TestDemoOfTwoMachines(t *testing.T) {
 	require.Contains(t, stdout, "killed the receiving end")
 	require.Contains(t, stdout, "lost       0\n")
 	require.Contains(t, stdout, "PASSED")
+}
+
+// Both ends of the bridge end with the demo, also if that is killed: nobody holds the channels any more.
+func TestDemoOfTwoMachinesKilled(t *testing.T) {
+	tmp, err := os.MkdirTemp("", "shmchan-test-")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(tmp) }) // The server may still be writing there.
+	cmd := command(t, "demo", "--machines", "2", "--values", "10000000")
+	cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
+	out := started(t, cmd)
+	require.True(t, out.Scan())
+	_, rest, _ := strings.Cut(out.Text(), "two machines: ")
+	rest, _, _ = strings.Cut(rest, ", joined by ")
+	here, there, ok := strings.Cut(rest, " and ")
+	require.True(t, ok, out.Text())
+	holders := func(dir string, n int) bool {
+		info, err := shmchan.Inspect("trades", shmchan.WithDir(dir))
+		require.NoError(t, err)
+		alive := 0
+		for _, p := range info.Peers {
+			if p.Alive {
+				alive++
+			}
+		}
+		return alive == n
+	}
+	for !holders(here, 2) || !holders(there, 2) { // The demo and its end of the bridge.
+		runtime.Gosched()
+	}
+	require.NoError(t, cmd.Process.Kill())
+	for !holders(here, 0) || !holders(there, 0) {
+		runtime.Gosched()
+	}
 }
 
 func TestBridgeSaysWhatIsWrong(t *testing.T) {

@@ -45,6 +45,9 @@ func machinesDemo(ctx context.Context, o demoOptions, out, notes io.Writer) (err
 		cmd := exec.CommandContext(ctx, program, append([]string{"demo-bridge", "trades"}, args...)...)
 		var errs bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &errs, &errs
+		if _, err := cmd.StdinPipe(); err != nil { // Open for as long as we live; it ends when we do.
+			return nil, nil, err
+		}
 		return cmd, &errs, cmd.Start()
 	}
 	sendArgs := []string{"--dir", here, "--send", "--url", "nats://" + addr}
