@@ -85,7 +85,7 @@ func TestBridgeThatCannotBegin(t *testing.T) {
 			if asJSON {
 				args = append(args, "--json")
 			}
-			status, stdout, stderr := shmchanRun(args...)
+			status, stdout, stderr := ownProcess(t, "", args...) // What it reports comes from other goroutines.
 			require.Equal(t, 1, status, "%v: %s", args, stderr)
 			require.Empty(t, stdout, "%v", args)
 			require.Contains(t, stderr, c.says, "%v", args)
