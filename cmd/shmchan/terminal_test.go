@@ -144,6 +144,8 @@ func TestStatWatchesInATerminal(t *testing.T) {
 	for line := range strings.Lines(screen) {
 		require.LessOrEqual(t, len([]rune(strings.TrimRight(line, "\n"))), 80)
 	}
+	p.do("resize-window", "-x", "60", "-y", "8")
+	p.shows("more than the terminal has room for")
 	p.do("send-keys", "C-c")
 	p.shows("ended 0")
 }

@@ -54,16 +54,16 @@ func screen(out io.Writer) *os.File {
 
 // redraw shows a text in place of what stands on the terminal that out is, cut to its size.
 func redraw(out io.Writer, text string) error {
-	width, height, err := term.GetSize(int(fileOf(out).Fd()))
-	if err != nil || width < 2 || height < 2 {
-		width, height = 80, 24
-	}
-	_, err = io.WriteString(out, frame(text, width, height))
+	width, height, _ := term.GetSize(int(fileOf(out).Fd())) // Below 0 if it cannot be told.
+	_, err := io.WriteString(out, frame(text, width, height))
 	return err
 }
 
-// frame is what puts a text in place of what stands on a terminal of that size.
+// frame is what puts a text in place of what stands on a terminal of that size; 80 by 24 if that can be none.
 func frame(text string, width, height int) string {
+	if width < 2 || height < 2 {
+		width, height = 80, 24
+	}
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	if len(lines) > height-1 {
 		lines = append(lines[:height-2], "... more than the terminal has room for")

@@ -23,6 +23,10 @@ func TestFrameFitsTheTerminal(t *testing.T) {
 		{"a\nb\nc\nd\n", 10, 4, []string{"a", "b", "... more t"}},
 		{"12345\n123456\n1234µ6\n", 5, 24, []string{"12345", "12345", "1234µ"}},
 		{"a\nb\n", 80, 2, []string{"... more than the terminal has room for"}},
+		{"abc\n", 2, 2, []string{"ab"}},
+		{"abc\n", 1, 9, []string{"abc"}},
+		{"a\nb\n", 80, 1, []string{"a", "b"}},
+		{"a\n" + strings.Repeat("x", 90) + "\n", -1, -1, []string{"a", strings.Repeat("x", 80)}},
 	} {
 		require.Equal(t, "\x1b[H"+strings.Join(c.want, "\x1b[K\n")+"\x1b[K\n\x1b[J", frame(c.text, c.width, c.height), c.text)
 	}
