@@ -19,9 +19,6 @@ type tick struct {
 // patience is when something is held not to happen. It takes milliseconds, and some seconds on a machine that has much to do.
 const patience = 5 * time.Minute
 
-// longestPull is such that the stream has to say once in 30 seconds that it is there, which is as seldom as it may.
-const longestPull = 150 * time.Second
-
 func init() { connectTimeout = patience }
 
 // connectTo connects, and has nothing happen because an answer is late.

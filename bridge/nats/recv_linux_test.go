@@ -12,6 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// longestPull is such that the stream has to say once in 30 seconds that it is there, which is as seldom as it may.
+const longestPull = 150 * time.Second
+
 // delivered is a message as a consumer gives it.
 type delivered struct {
 	jetstream.Msg // nil: what is not here is not called
