@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/shmchan/shmchan"
@@ -40,16 +42,6 @@ func machinesDemo(ctx context.Context, o demoOptions, out, notes io.Writer) (err
 	if err != nil {
 		return err
 	}
-	// Stopped by us when ctx ends; and each by the other's end, for a channel that is closed ends both.
-	start := func(args ...string) (*exec.Cmd, *bytes.Buffer, error) {
-		cmd := exec.CommandContext(ctx, program, append([]string{"demo-bridge", "trades"}, args...)...)
-		var errs bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &errs, &errs
-		if _, err := cmd.StdinPipe(); err != nil { // Open for as long as we live; it ends when we do.
-			return nil, nil, err
-		}
-		return cmd, &errs, cmd.Start()
-	}
 	sendArgs := []string{"--dir", here, "--send", "--url", "nats://" + addr}
 	recvArgs := []string{"--dir", there, "--recv", "--listen", addr, "--store", filepath.Join(dir, "store")}
 
@@ -64,19 +56,19 @@ func machinesDemo(ctx context.Context, o demoOptions, out, notes io.Writer) (err
 	}
 	defer func() { _ = receiver.Detach() }()
 
-	ends := map[string]*exec.Cmd{}
-	texts := map[string]*bytes.Buffer{}
-	for name, args := range map[string][]string{"sending": sendArgs, "receiving": recvArgs} {
-		if ends[name], texts[name], err = start(args...); err != nil {
-			return fmt.Errorf("shmchan: cannot start the %s end: %w", name, err)
-		}
-	}
+	ctx, fails := context.WithCancelCause(ctx)
+	defer fails(nil)
+	ends := map[string]*bridgeEnd{"sending": {args: sendArgs}, "receiving": {args: recvArgs}}
 	defer func() {
-		for _, cmd := range ends {
-			_ = cmd.Process.Kill() // It may have ended.
-			_ = cmd.Wait()
+		for _, e := range ends {
+			e.kill()
 		}
 	}()
+	for name, e := range ends {
+		if err := e.start(ctx, program, name, fails); err != nil {
+			return err
+		}
+	}
 	fmt.Fprintf(tell, "two machines: %s and %s, joined by %s; %s trades of 64 bytes\n", here, there, addr, grouped(uint64(values)))
 
 	began := time.Now()
@@ -98,6 +90,9 @@ func machinesDemo(ctx context.Context, o demoOptions, out, notes io.Writer) (err
 			break
 		}
 		if err != nil {
+			if cause := (*endError)(nil); errors.As(context.Cause(ctx), &cause) {
+				return cause
+			}
 			if ctx.Err() != nil {
 				return interrupted(ctx, errInterrupted)
 			}
@@ -115,11 +110,9 @@ func machinesDemo(ctx context.Context, o demoOptions, out, notes io.Writer) (err
 			if got != at || at == 0 {
 				continue
 			}
-			args := map[string][]string{"sending": sendArgs, "receiving": recvArgs}[name]
-			_ = ends[name].Process.Kill() // It may have ended.
-			_ = ends[name].Wait()
-			if ends[name], texts[name], err = start(args...); err != nil {
-				return fmt.Errorf("shmchan: cannot start the %s end anew: %w", name, err)
+			ends[name].kill()
+			if err := ends[name].start(ctx, program, name, fails); err != nil {
+				return err
 			}
 			fmt.Fprintf(tell, "killed the %s end after %s trades, and started another\n", name, grouped(uint64(got)))
 		}
@@ -141,6 +134,64 @@ func machinesDemo(ctx context.Context, o demoOptions, out, notes io.Writer) (err
 	}
 	fmt.Fprintln(tell, "PASSED")
 	return nil
+}
+
+// bridgeEnd is a process that is one end of the bridge.
+type bridgeEnd struct {
+	args   []string
+	cmd    *exec.Cmd     // nil: it was never started
+	killed *atomic.Bool  // by us
+	over   chan struct{} // closed when it has ended
+}
+
+// endError is that an end has ended by itself, and why.
+type endError struct {
+	name string
+	err  error
+	said string // last
+}
+
+func (e *endError) Error() string {
+	s := fmt.Sprintf("shmchan: the %s end of the bridge ended: %v", e.name, e.err)
+	if e.said != "" {
+		s += fmt.Sprintf("; it last said: %s", e.said)
+	}
+	return s
+}
+
+// start starts it, or another in its place. It is stopped when ctx ends, and by the other's end, for a channel that is closed ends both; if it fails otherwise
+// fails is told.
+func (e *bridgeEnd) start(ctx context.Context, program, name string, fails context.CancelCauseFunc) error {
+	cmd := exec.CommandContext(ctx, program, append([]string{"demo-bridge", "trades"}, e.args...)...)
+	var text bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &text, &text
+	_, err := cmd.StdinPipe() // Open for as long as we live; it ends when we do.
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return fmt.Errorf("shmchan: cannot start the %s end of the bridge: %w", name, err)
+	}
+	killed, over := new(atomic.Bool), make(chan struct{})
+	e.cmd, e.killed, e.over = cmd, killed, over
+	go func() {
+		defer close(over)
+		if err := cmd.Wait(); err != nil && !killed.Load() {
+			lines := strings.Split(strings.TrimSpace(text.String()), "\n")
+			fails(&endError{name, err, lines[len(lines)-1]})
+		}
+	}()
+	return nil
+}
+
+// kill kills it, and waits until it has ended. It may have before.
+func (e *bridgeEnd) kill() {
+	if e.cmd == nil {
+		return
+	}
+	e.killed.Store(true)
+	_ = e.cmd.Process.Kill()
+	<-e.over
 }
 
 // machinesResult is what became of the trades, in JSON.
