@@ -9,7 +9,7 @@ demo:
 	go run ./cmd/shmchan demo
 
 test:
-	go test github.com/shmchan/shmchan/...
+	go test -timeout 30m github.com/shmchan/shmchan/...
 
 ci: # on Debian, as root
 	.ci/run
