@@ -330,6 +330,31 @@ func TestRhythmWakes(t *testing.T) {
 	}
 }
 
+// Who is woken by a timer and finds what he waits for takes it: the timer was not set in vain, the spin has paid, and he does not park again.
+func TestRhythmFinds(t *testing.T) {
+	if !canSpin() {
+		t.Skip("with one CPU nobody spins, and nothing is to be in time for")
+	}
+	noBackstop(t)
+	alarms := make(chan *fakeAlarm, 1)
+	fakeAlarms(t, func(a *fakeAlarm) { alarms <- a })
+	ch := openTest[int64](t, WithCapacity(2))
+	s := &ch.Receiver.h.recv
+	inRhythm(s)
+	got := make(chan error, 1)
+	parking(t, s.h, func() { got <- second(ch.Recv()) })
+	a := <-alarms
+	parks, paid := s.count(countParks), s.count(countPaid)
+	relieve(t, ch.Sender.h, receiving)
+	a.goesOff(t)
+	require.NoError(t, <-got)
+	require.Equal(t, parks, s.count(countParks))
+	require.Equal(t, paid+1, s.count(countPaid))
+	s.rhythm.mu.Lock()
+	defer s.rhythm.mu.Unlock()
+	require.False(t, s.rhythm.vain)
+}
+
 // Who is woken by a timer when somebody had spent a wake on him passes that on.
 func TestRhythmPassesOn(t *testing.T) {
 	if !canSpin() {
