@@ -102,7 +102,7 @@ func TestBytesManyToMany(t *testing.T) {
 			assert.Zero(t, a.late().Load())
 			for from := range uint64(f.senders) {
 				for seq := range uint64(auditSeqs) {
-					require.Equal(t, uint64(1), a.count(from, seq).Load(), "sender %d message %d", from, seq)
+					require.Equal(t, uint32(1), a.count(from, seq).Load(), "sender %d message %d", from, seq)
 				}
 			}
 			require.NoError(t, s.Detach())

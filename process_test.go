@@ -66,16 +66,18 @@ func (m *message) sum() uint64 {
 
 func (m *message) whole() bool { return *m == newMessage(m.From, m.Seq) }
 
-// audit is memory that all processes of a test share and that survives their kills.
+// audit is memory that all processes of a test share and that survives their kills. Programs
+// for other architectures share it too: it lies alike in all.
 type audit struct{ mem []byte }
 
 const (
-	auditSenders = 512 << (3 * (^uint(0) >> 63)) // numbers that senders may have; where there is address space enough for thousands of kills
-	auditSeqs    = 1 << 14                       // values that each may send
+	auditSenders = 4096    // numbers that senders may have: enough for thousands of kills
+	auditSeqs    = 1 << 14 // values that each may send
+	auditCounts  = 8 * (auditSenders + 8)
 )
 
 func openAudit(t testing.TB, path string) *audit {
-	mem, err := sharedMemory(t, path, 8*(auditSenders+8+auditSenders*auditSeqs))
+	mem, err := sharedMemory(t, path, auditCounts+4*auditSenders*auditSeqs)
 	if err != nil {
 		panic(err)
 	}
@@ -87,8 +89,8 @@ func (a *audit) acked(from uint64) *atomic.Uint64 { return a.word(from) }
 func (a *audit) progress() *atomic.Uint64         { return a.word(auditSenders) }
 func (a *audit) torn() *atomic.Uint64             { return a.word(auditSenders + 1) }
 func (a *audit) late() *atomic.Uint64             { return a.word(auditSenders + 2) }
-func (a *audit) count(from, seq uint64) *atomic.Uint64 {
-	return a.word(auditSenders + 8 + from*auditSeqs + seq)
+func (a *audit) count(from, seq uint64) *atomic.Uint32 {
+	return (*atomic.Uint32)(unsafe.Pointer(&a.mem[auditCounts+4*(from*auditSeqs+seq)]))
 }
 
 // note records a value that was received; order holds the last seen of each sender.
@@ -418,7 +420,7 @@ func TestManyToMany(t *testing.T) {
 			for from := range uint64(f.senders) {
 				require.Equal(t, uint64(auditSeqs), a.acked(from).Load())
 				for seq := range uint64(auditSeqs) {
-					require.Equal(t, uint64(1), a.count(from, seq).Load(), "sender %d value %d", from, seq)
+					require.Equal(t, uint32(1), a.count(from, seq).Load(), "sender %d value %d", from, seq)
 				}
 			}
 			st := s.Stats()

@@ -380,7 +380,7 @@ func TestManyProcesses(t *testing.T) {
 	whole := func(from uint64, values int) {
 		t.Helper()
 		for seq := range uint64(values) {
-			require.Equal(t, uint64(1), a.count(from, seq).Load(), "value %d of %d", seq, from)
+			require.Equal(t, uint32(1), a.count(from, seq).Load(), "value %d of %d", seq, from)
 		}
 	}
 	for i := range uint64(n) {
