@@ -108,6 +108,8 @@ const (
 	minSpins   = 16
 	spinRounds = 800 // with Spin, before a look whether it must not wait any longer
 	probeEvery = 8   // after so many failures the whole budget is tried once
+	// Between rounds others run. Where there are thousands of them, or no CPU is free, spinTime takes longer than this, and a call parks instead.
+	crowdTime = 20 * time.Millisecond
 )
 
 // maxSpins is how many rounds take spinTime on this processor, whose pause may take 5 ns or 60.
@@ -245,6 +247,7 @@ func (s *side) spinUntil(ready func() bool) bool {
 	if s.tries.Add(1)%probeEvery == 0 {
 		budget = most
 	}
+	var began time.Duration
 	for i := range budget {
 		if ready() {
 			s.spins.Store(min(most, max(budget, 2*i)))
@@ -252,6 +255,12 @@ func (s *side) spinUntil(ready func() bool) bool {
 			return true
 		}
 		if i%64 == 63 {
+			if now := sinceStart(); i == 63 {
+				began = now
+			} else if now-began > crowdTime { // That says nothing of whether spinning pays.
+				s.spun(i, false)
+				return false
+			}
 			runtime.Gosched()
 			yieldCPU() // Whom we wait for may be about to run on this one.
 		}

@@ -192,6 +192,27 @@ func TestSpinsAreCounted(t *testing.T) {
 	}
 }
 
+// A call whose rounds take much longer than spinning should, as where thousands spin at once, parks, and the time that
+// spinning has paid lately stays what it was.
+func TestSpinsInACrowd(t *testing.T) {
+	if !canSpin() {
+		t.Skip("on one CPU nobody spins")
+	}
+	ch := openTest[int64](t, WithCapacity(1))
+	s := &ch.Sender.h.recv
+	s.spins.Store(1000)
+	looks := 0
+	require.False(t, s.spinUntil(func() bool {
+		for began := time.Now(); time.Since(began) <= crowdTime/64; {
+		}
+		looks++
+		return false
+	}))
+	require.Equal(t, 128, looks)
+	require.Equal(t, int32(1000), s.spins.Load())
+	require.Equal(t, uint64(1), ch.Stats().OwnRecv.SpinsVain)
+}
+
 func TestSelectsAreCounted(t *testing.T) {
 	a := openTest[int64](t, WithWait(Park))
 	b := openNamed[int64](t, memDir(t), "other", WithWait(Park))
