@@ -16,6 +16,17 @@ next:
 	JNZ  next
 	RET
 
+// func prefetchRead(p, lines uintptr)
+TEXT ·prefetchRead(SB), NOSPLIT, $0-16
+	MOVQ p+0(FP), AX
+	MOVQ lines+8(FP), CX
+next:
+	PREFETCHT0 (AX)
+	ADDQ $64, AX
+	DECQ CX
+	JNZ  next
+	RET
+
 // func goroutine() uintptr: the address of its g.
 TEXT ·goroutine(SB), NOSPLIT, $0-8
 	MOVQ (TLS), AX

@@ -10,4 +10,6 @@ func pause() {}
 
 func prefetchWrite(unsafe.Pointer, uint64) {}
 
+func prefetchRead(p, lines uintptr) {}
+
 func goroutine() uintptr { return 0 }

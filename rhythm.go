@@ -157,11 +157,11 @@ func (r *rhythm) end(o nap) {
 	}
 }
 
-// spin is for how long to spin after the timer has rung.
-func (r *rhythm) spin() time.Duration {
+// spin is for when what is waited for is due, and for how long to spin for it, after the timer has rung.
+func (r *rhythm) spin(rang time.Duration) (due, most time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.lead + overtime
+	return r.last + r.every - rang, r.lead + overtime
 }
 
 // stop ends the timer.

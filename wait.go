@@ -214,22 +214,25 @@ func (s *side) sleep(ctx context.Context, w *waiter) (woken bool, err error) {
 	return woken, err
 }
 
-// awaitDue spins for what is due now. It lets others run hardly ever, and by the system only: Gosched wakes a thread of the Go runtime each
-// time, and what that runs on is late. Nor does it look at the clock, or at what lies behind, once the first is there, for what comes is written to those
+// awaitDue spins for what is due now. It runs without Gosched, which wakes a thread of the Go runtime each time, and what that runs on is late. The system may
+// let others run, but not when what it waits for is about to come: who wants the CPU then, as the runtime's own threads do once one of them has been woken, has
+// had it before. Nor does it look at the clock, or at what lies behind, once the first is there, for what comes is written to those
 // lines then; so when it came is known to some looks.
 func (s *side) awaitDue(o *nap, k waitKind, pos uint64) {
-	rang, most := o.ended, s.rhythm.spin()
+	s.warm()
+	rang := o.ended
+	due, most := s.rhythm.spin(rang)
 	i := int32(0)
 	for o.spun <= most {
 		if o.came = s.h.ready(s.d, k, pos); o.came {
 			break
 		}
 		if i++; i%64 == 0 {
-			if i%1024 == 0 {
-				yieldCPU()
-			}
 			o.ended = sinceStart()
 			o.spun = o.ended - rang
+			if o.spun < due-slack/2 || o.spun > due+slack {
+				yieldCPU()
+			}
 		}
 		pause()
 	}
