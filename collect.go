@@ -279,6 +279,10 @@ func (h *handle) anyHolder() (string, error) {
 		if i < maxPeers && isUsed(h.entry(i).state.Load()) {
 			return fmt.Sprintf("pid %d", h.entry(i).pid.Load()), nil
 		}
+		if pid, _ := flockHolder(h.file); pid != 0 { // Another collector, say.
+			who, does, _ := remover(h.file)
+			return who + ", which " + does, nil
+		}
 		return "a process that joins just now", nil
 	}
 	return "", nil
@@ -355,7 +359,8 @@ func (c Collection) takeAway(h *handle, l *Leftover) (there bool) {
 		return true
 	}
 	if !lockName(h.file) {
-		return keep("another process is about to remove it")
+		who, does, _ := remover(h.file)
+		return keep(who + " " + does)
 	}
 	defer unlockName(h.file)
 	if !sameFile(h.file, h.path) {

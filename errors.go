@@ -44,7 +44,7 @@ var (
 
 // Opening.
 var (
-	// ErrBusy is returned when a single role is held by a live handle.
+	// ErrBusy is returned when a single role is held by a live handle, or when another process is about to remove the channel.
 	ErrBusy error = &sentinel{text: "busy"}
 	// ErrMismatch is returned when the channel is not what the caller says it is;
 	// a *MismatchError names the first difference.

@@ -349,7 +349,7 @@ func Remove(name string, opts ...Option) error {
 		defer f.Close()
 		if st, err := f.Stat(); err == nil && st.Mode().IsRegular() {
 			if !lockName(f) {
-				return &chanError{name, ErrBusy, "another process is about to remove it; try again"}
+				return removing(name, f)
 			}
 			if !sameFile(f, path) { // Somebody was quicker.
 				return advise(name, "remove it", &fs.PathError{Op: "remove", Path: path, Err: fs.ErrNotExist})

@@ -134,7 +134,7 @@ func (h *handle) open(l *layout, roles uint64) (again bool, err error) {
 	if h.ctl.closed.Load() != 0 {
 		// A closed channel that nobody holds is as good as gone.
 		if !lockName(h.file) {
-			return false, &chanError{h.name, ErrBusy, "another process is about to remove it; try again"}
+			return false, removing(h.name, h.file)
 		}
 		h.nameLocked = true
 		defer func() { h.nameLocked = false; unlockName(h.file) }()
@@ -174,7 +174,7 @@ func (h *handle) joinAndLook(roles uint64) (again bool, err error) {
 	}
 	if !h.nameLocked { // The last to leave may be between its look and the removal.
 		if !lockName(h.file) {
-			return false, &chanError{h.name, ErrBusy, "another process is about to remove it; try again"}
+			return false, removing(h.name, h.file)
 		}
 		defer unlockName(h.file)
 	}

@@ -46,6 +46,9 @@ func pidSpace() uint64 { return 0 }
 
 func newLocks(f *os.File, h *header, dir string) locker { return newFlockLocks(dir, h.id) }
 
+// flockHolder is not known.
+func flockHolder(*os.File) (pid int, stopped bool) { return 0, false }
+
 // onlineCPUs is how many CPUs the machine has running.
 func onlineCPUs() int { return runtime.NumCPU() }
 

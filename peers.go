@@ -61,9 +61,21 @@ func (h *handle) attach(roles uint64) error {
 		if err != nil || h.idx >= 0 {
 			return err
 		}
-		if !again || time.Since(began) > time.Second {
-			return &chanError{h.name, ErrTooManyPeers, "it has 256 live handles, detach one; goroutines of a process can share a handle"}
+		if again && time.Since(began) <= time.Second {
+			continue
 		}
+		if again && h.path != "" && !h.nameLocked {
+			// A collector has all places locked, and the name's lock before: under that one it is none.
+			if !lockName(h.file) {
+				return removing(h.name, h.file)
+			}
+			_, err = h.takeEntry(roles)
+			unlockName(h.file)
+			if err != nil || h.idx >= 0 {
+				return err
+			}
+		}
+		return &chanError{h.name, ErrTooManyPeers, "it has 256 live handles, detach one; goroutines of a process can share a handle"}
 	}
 }
 
