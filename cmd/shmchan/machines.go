@@ -23,16 +23,18 @@ import (
 func machinesDemo(ctx context.Context, o demoOptions, out, notes io.Writer) (err error) {
 	values := o.values
 	tell := o.progress(out, notes)
-	dir, err := os.MkdirTemp("", "shmchan-machines-")
+	sweepDemoDirs()
+	locked, err := newDemoDir()
 	if err != nil {
 		return fmt.Errorf("shmchan: cannot make directories for two machines: %w; set $TMPDIR to a directory that can be written", err)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	dir := locked.Name()
+	defer func() { err = errors.Join(err, os.RemoveAll(dir), locked.Close()) }()
 	program, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("shmchan: cannot find the program to start its processes: %w", err)
 	}
-	here, there := filepath.Join(dir, "here"), filepath.Join(dir, "there")
+	here, there := filepath.Join(dir, demoHere), filepath.Join(dir, demoThere)
 	for _, d := range []string{here, there} {
 		if err := os.Mkdir(d, 0o700); err != nil {
 			return fmt.Errorf("shmchan: %w", err)
@@ -43,7 +45,7 @@ func machinesDemo(ctx context.Context, o demoOptions, out, notes io.Writer) (err
 		return err
 	}
 	sendArgs := []string{"--dir", here, "--send", "--url", "nats://" + addr}
-	recvArgs := []string{"--dir", there, "--recv", "--listen", addr, "--store", filepath.Join(dir, "store")}
+	recvArgs := []string{"--dir", there, "--recv", "--listen", addr, "--store", filepath.Join(dir, demoStore)}
 
 	sender, err := shmchan.OpenSender[trade]("trades", shmchan.WithDir(here))
 	if err != nil {
@@ -58,7 +60,7 @@ func machinesDemo(ctx context.Context, o demoOptions, out, notes io.Writer) (err
 
 	ctx, fails := context.WithCancelCause(ctx)
 	defer fails(nil)
-	ends := map[string]*bridgeEnd{"sending": {args: sendArgs}, "receiving": {args: recvArgs}}
+	ends := map[string]*bridgeEnd{"sending": {args: sendArgs, lock: locked}, "receiving": {args: recvArgs, lock: locked}}
 	defer func() {
 		for _, e := range ends {
 			e.kill()
@@ -139,6 +141,7 @@ func machinesDemo(ctx context.Context, o demoOptions, out, notes io.Writer) (err
 // bridgeEnd is a process that is one end of the bridge.
 type bridgeEnd struct {
 	args   []string
+	lock   *os.File      // of the demo's directory, to be held for as long as it lives
 	cmd    *exec.Cmd     // nil: it was never started
 	killed *atomic.Bool  // by us
 	over   chan struct{} // closed when it has ended
@@ -165,6 +168,7 @@ func (e *bridgeEnd) start(ctx context.Context, program, name string, fails conte
 	cmd := exec.CommandContext(ctx, program, append([]string{"demo-bridge", "trades"}, e.args...)...)
 	var text bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &text, &text
+	cmd.ExtraFiles = []*os.File{e.lock}
 	_, err := cmd.StdinPipe() // Open for as long as we live; it ends when we do.
 	if err == nil {
 		err = cmd.Start()
