@@ -28,7 +28,8 @@ var (
 	// also by those that were blocked on it.
 	ErrDetached error = &sentinel{text: "handle is detached"}
 	// ErrDisconnected is returned, with WithDisconnect, by a receive on an empty
-	// channel that no live sender holds and by a blocked send that no live receiver could take.
+	// channel that no live sender holds and by a blocked send that no live receiver could take; and,
+	// whatever the options, on a side of a pair by such calls once the other side has gone.
 	ErrDisconnected error = &sentinel{text: "nobody at the other end"}
 )
 
@@ -44,14 +45,17 @@ var (
 
 // Opening.
 var (
-	// ErrBusy is returned when a single role is held by a live handle, or when another process is about to remove the channel.
+	// ErrBusy is returned when a single role, or a side of a pair, is held by a live handle; by calls of a single role
+	// inside its own SendFunc or RecvFunc; by FromFiles for files that were used before; by Hold where it cannot hold;
+	// and while another process is about to remove a channel of that name. Its text says which.
 	ErrBusy error = &sentinel{text: "busy"}
 	// ErrMismatch is returned when the channel is not what the caller says it is;
 	// a *MismatchError names the first difference.
 	ErrMismatch error = &sentinel{text: "mismatch"}
 	// ErrNotPOD is returned for a type that may not cross; a *TypeError names the field.
 	ErrNotPOD error = &sentinel{text: "not a fixed-size plain type"}
-	// ErrTooLarge is returned for a channel or a type of more bytes than can be mapped.
+	// ErrTooLarge is returned for a channel or a type of more bytes than can be mapped, and for a message of more
+	// bytes than WithMaxMessage allows.
 	ErrTooLarge error = &sentinel{text: "too large"}
 	// ErrTooManyPeers is returned when all entries for participants are held by live handles.
 	ErrTooManyPeers error = &sentinel{text: "too many handles"}
