@@ -19,6 +19,11 @@ Go panics or gives a zero value, and that Close may be called by any side, once.
     process that dies in it loses nothing.
   - [WithSingleSender] and [WithSingleReceiver] are for channels with one sender, one
     receiver, or both: faster, and a second one is refused.
+  - [OpenBytes] is for messages of bytes of any length up to [WithMaxMessage].
+  - [OpenDuplex] and [OpenBytesDuplex] are pairs: two sides that talk to each other, each
+    held once, and told when the other has gone.
+  - [New] makes a channel without a name, which others get to by its files ([Chan.Files]).
+  - [OpenRaw], [Watch], [Inspect] and [List] are for programs that do not have the type.
 
 To wait for one of several there are three ways:
 
