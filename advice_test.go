@@ -83,3 +83,13 @@ func TestNamesOfOtherFiles(t *testing.T) {
 	require.Equal(t, "a device", kindOf(os.ModeDevice|os.ModeCharDevice))
 	require.Equal(t, "no regular file", kindOf(os.ModeIrregular))
 }
+
+// Who removes what is not there is not told to make it first.
+func TestAdviceOfRemove(t *testing.T) {
+	dir := memDir(t)
+	for _, err := range []error{Remove("none", WithDir(dir)), RemoveDuplex("none", WithDir(dir))} {
+		require.ErrorIs(t, err, os.ErrNotExist)
+		require.ErrorContains(t, err, "List says which there are")
+		require.NotContains(t, err.Error(), "Open")
+	}
+}

@@ -45,6 +45,9 @@ const moreFiles = "; raise the limit of open files (ulimit -n) or detach handles
 // largerFiles is what to do when a process may not have a file so large.
 const largerFiles = "; this process may have no file so large: raise that limit (ulimit -f), or use a smaller WithCapacity"
 
+// removeIt is what Remove cannot do, in an error's text.
+const removeIt = "remove it"
+
 // advise adds what to do about an error of the system.
 func advise(name, what string, err error) error {
 	advice := ""
@@ -65,6 +68,8 @@ func advise(name, what string, err error) error {
 		advice = "; whoever made it must allow this user with WithMode, or use another WithDir"
 	case errors.Is(err, fs.ErrExist):
 		advice = "; choose another name, remove it, or leave out WithCreate to attach"
+	case errors.Is(err, fs.ErrNotExist) && what == removeIt:
+		advice = "; check the name and the directory: List says which there are"
 	case errors.Is(err, fs.ErrNotExist):
 		advice = "; check the name and the directory, or have it made first: Open without WithAttach makes it"
 	case errors.Is(err, unix.EMFILE):
@@ -343,7 +348,7 @@ func Remove(name string, opts ...Option) error {
 	defer sweepInTurn(o.dir)
 	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return advise(name, "remove it", err)
+		return advise(name, removeIt, err)
 	}
 	if err == nil {
 		defer f.Close()
@@ -352,13 +357,13 @@ func Remove(name string, opts ...Option) error {
 				return removing(name, f)
 			}
 			if !sameFile(f, path) { // Somebody was quicker.
-				return advise(name, "remove it", &fs.PathError{Op: "remove", Path: path, Err: fs.ErrNotExist})
+				return advise(name, removeIt, &fs.PathError{Op: "remove", Path: path, Err: fs.ErrNotExist})
 			}
 		}
 	}
 	// What cannot be opened, a link or a directory say, is not a channel and goes all the same.
 	if err := os.Remove(path); err != nil {
-		return advise(name, "remove it", err)
+		return advise(name, removeIt, err)
 	}
 	return nil
 }

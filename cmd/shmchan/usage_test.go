@@ -241,7 +241,7 @@ func TestErrorsAreInTheCommandsWords(t *testing.T) {
 	held, err := shmchan.Open[uint64]("single", shmchan.WithDir(dir), shmchan.WithSingleReceiver(), shmchan.WithSingleSender())
 	require.NoError(t, err)
 	defer func() { _ = held.Detach() }()
-	option := regexp.MustCompile(`\b(With[A-Z]\w+|Open\w*|SendFunc|Detached|Values)\b`)
+	option := regexp.MustCompile(`\b(With[A-Z]\w+|Open\w*|List|SendFunc|Detached|Values)\b`)
 	for _, args := range [][]string{
 		{"stat", "none"}, {"tail", "none"}, {"recv", "none"}, {"send", "none"}, {"schema", "none"}, {"rm", "none"}, {"stat", "junk"}, {"recv", "junk"}, {"recv", "single"}, {"send", "single"},
 		{"ls", "--dir", "none"}, {"gc", "--dir", "none"}, {"top", "--json", "--dir", "none"}, {"export", "--dir", "none"},

@@ -12,6 +12,7 @@ import (
 var asCommand = strings.NewReplacer(
 	"check the name and the directory, or have it made first: Open without WithAttach makes it",
 	"check the name and --dir: shmchan ls shows which there are; one that is closed goes with the last who leaves it",
+	"check the name and the directory: List says which there are", "check the name and --dir: shmchan ls shows which there are; one that is closed goes with the last who leaves it",
 	"whoever made it must allow this user with WithMode, or use another WithDir", "its owner must allow this user, with chmod, or with WithMode when it is made",
 	"check the directory that WithDir or $"+shmchan.EnvDir+" names", "check --dir and $"+shmchan.EnvDir,
 	"use a smaller WithCapacity, another WithDir, or make room", "make room there (shmchan gc --dry-run shows what the dead have left), or use another --dir",
