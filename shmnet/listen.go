@@ -96,8 +96,8 @@ func isHalf(channel, name string) bool {
 }
 
 func checkName(name string) error {
-	if name == "" || len(name) > maxName {
-		return fmt.Errorf("%w: a name to listen on has at least 1 and at most %d bytes", fs.ErrInvalid, maxName)
+	if name == "" || len(name) > maxName || strings.ContainsAny(name, "/\x00") {
+		return fmt.Errorf("%w: a name to listen on has at least 1 and at most %d bytes, and no slash", fs.ErrInvalid, maxName)
 	}
 	return nil
 }
@@ -134,6 +134,9 @@ func Listen(name string, opts ...shmchan.Option) (*Listener, error) {
 	for {
 		r, err := shmchan.OpenBytesReceiver(name, helloOptions(opts)...)
 		if errors.Is(err, shmchan.ErrBusy) {
+			if other, _, none := whoListens(name, opts); none == nil {
+				err = worded{err, fmt.Sprintf("pid %d listens on that name; end it, or choose another name", other.pid)}
+			}
 			err = both{syscall.EADDRINUSE, err}
 		}
 		if err != nil {
@@ -408,8 +411,17 @@ func whoListens(name string, opts []shmchan.Option) (who, fs.FileMode, error) {
 			return who{p.PID, info.Created, p.Since}, info.Mode, nil
 		}
 	}
-	return who{}, 0, both{syscall.ECONNREFUSED, shmchan.ErrDisconnected}
+	return who{}, 0, both{syscall.ECONNREFUSED, worded{shmchan.ErrDisconnected, "nobody listens on that name; start who does, or check the name and the directory"}}
 }
+
+// worded is an error in the words of connections: what they are made of, its text says nothing of.
+type worded struct {
+	error
+	text string
+}
+
+func (w worded) Error() string { return w.text }
+func (w worded) Unwrap() error { return w.error }
 
 // both is an error that is also that of a socket, for those who ask for it.
 type both struct {

@@ -413,3 +413,24 @@ func TestStoppedListener(t *testing.T) {
 	wg.Wait()
 	require.True(t, ok.Load())
 }
+
+// What a user is told speaks of names and of who listens, not of what a connection is made of.
+func TestListenAndDialAdvice(t *testing.T) {
+	dir := t.TempDir()
+	l, err := Listen("test", in(dir))
+	require.NoError(t, err)
+	_, err = Listen("test", in(dir))
+	require.ErrorIs(t, err, syscall.EADDRINUSE)
+	require.ErrorIs(t, err, shmchan.ErrBusy)
+	require.EqualError(t, err, fmt.Sprintf("listen shm test: address already in use: pid %d listens on that name; end it, or choose another name", os.Getpid()))
+	require.NoError(t, l.Close())
+	_, err = Dial("test", in(dir))
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	require.ErrorContains(t, err, "nobody listens on that name; start who does, or check the name and the directory")
+	for _, name := range []string{"", "a/b", strings.Repeat("x", maxName+1)} {
+		_, err = Listen(name, in(dir))
+		require.ErrorContains(t, err, "a name to listen on has at least 1 and at most 164 bytes, and no slash")
+		_, err = Dial(name, in(dir))
+		require.ErrorContains(t, err, "a name to listen on has at least 1 and at most 164 bytes, and no slash")
+	}
+}
