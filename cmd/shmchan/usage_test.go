@@ -179,6 +179,46 @@ func TestSendInterrupted(t *testing.T) {
 	}
 }
 
+// Who closes stays until all is received: with the last who leaves a closed channel goes what is in it.
+func TestSendAndClose(t *testing.T) {
+	dir := t.TempDir()
+	someChannels(t, dir)
+	cmd := command(t, "send", "--dir", dir, "--close", "--json", "ticks")
+	cmd.Stdin = strings.NewReader("8\n9\n")
+	var out strings.Builder
+	cmd.Stdout = &out
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	for info, err := shmchan.Inspect("ticks", shmchan.WithDir(dir)); ; info, err = shmchan.Inspect("ticks", shmchan.WithDir(dir)) {
+		require.NoError(t, err, "it has gone, and what was sent with it")
+		if info.Closed {
+			break
+		}
+		runtime.Gosched()
+	}
+	status, stdout, stderr := ownProcess(t, "", "recv", "--dir", dir, "ticks")
+	require.Equal(t, 0, status, stderr)
+	require.Equal(t, "7\n8\n9\n", stdout)
+	require.NoError(t, cmd.Wait())
+	require.JSONEq(t, `{"sent":2,"closed":true}`, out.String())
+
+	cmd = command(t, "send", "--dir", dir, "--close", "--json", "spare")
+	var errs strings.Builder
+	out.Reset()
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader("8\n"), &out, &errs
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	for info, err := shmchan.Inspect("spare", shmchan.WithDir(dir)); !info.Closed; info, err = shmchan.Inspect("spare", shmchan.WithDir(dir)) {
+		require.NoError(t, err)
+		runtime.Gosched()
+	}
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	_ = cmd.Wait()
+	require.Equal(t, 1, cmd.ProcessState.ExitCode())
+	require.Contains(t, errs.String(), `channel "spare": interrupted; 1 value was sent, and it is closed, but 2 values were not received: what is left in it goes with the last who leaves it`)
+	require.Contains(t, out.String(), `"closed":true`)
+}
+
 // Every command takes --json, and what it writes then is JSON, a value or a value a line.
 func TestEveryCommandTakesJSON(t *testing.T) {
 	var check func(c *cobra.Command)
@@ -197,7 +237,7 @@ func TestEveryCommandTakesJSON(t *testing.T) {
 	someChannels(t, dir)
 	for _, args := range [][]string{
 		{"ls"}, {"stat", "ticks"}, {"gc", "--dry-run"}, {"schema", "ticks"}, {"schema", "bytes"}, {"version"}, {"doctor", "--quick"}, {"demo", "--values", "50"},
-		{"tail", "--count", "1", "ticks"}, {"recv", "--count", "1", "ticks"}, {"send", "ticks"}, {"send", "--close", "ticks"}, {"rm", "spare"}, {"bench", "--time", "1ms"},
+		{"tail", "--count", "1", "ticks"}, {"recv", "--count", "1", "ticks"}, {"send", "ticks"}, {"rm", "spare"}, {"bench", "--time", "1ms"},
 	} {
 		_, stdout, stderr := ownProcess(t, "3\n", append(args, "--json", "--dir", dir)...)
 		d, n := json.NewDecoder(strings.NewReader(stdout)), 0
