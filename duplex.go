@@ -77,10 +77,27 @@ func OpenDuplex[S, R any](name string, side Side, opts ...Option) (*Duplex[S, R]
 	s, r, err := openHalves(side,
 		func() (*Sender[S], error) { return OpenSender[S](out, opts...) },
 		func() (*Receiver[R], error) { return OpenReceiver[R](in, opts...) })
+	if errors.Is(err, ErrMismatch) && swapped[S, R](name, side, opts) {
+		err = fmt.Errorf("%w; or swap them here: the two types are the other way round, and each side names first what it sends", err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &Duplex[S, R]{s, r, name}, nil
+}
+
+// swapped says whether what the side is said to receive is what it sends in the pair that is there.
+func swapped[S, R any](name string, side Side, opts []Option) bool {
+	info, err := Inspect(name+halfAB, opts...)
+	sends, noType := layoutFor[S](name)
+	receives, noTypeEither := layoutFor[R](name)
+	if err != nil || noType != nil || noTypeEither != nil {
+		return false
+	}
+	if side == SideB {
+		sends, receives = receives, sends
+	}
+	return info.Layout == receives.text && info.Layout != sends.text
 }
 
 // OpenBytesDuplex is OpenDuplex for messages of bytes.

@@ -75,6 +75,19 @@ func TestDuplexSideIsHeldOnce(t *testing.T) {
 	require.ErrorIs(t, second(OpenReceiver[request]("pair.ab", dir)), ErrMismatch)
 	require.ErrorContains(t, second(OpenReceiver[request]("pair.ab", dir)), "half of a pair")
 	require.ErrorIs(t, second(OpenDuplex[reply, request]("pair", SideA, dir)), ErrMismatch)
+	for _, err := range []error{second(OpenDuplex[reply, request]("pair", SideA, dir)), second(OpenDuplex[request, reply]("pair", SideB, dir))} {
+		var differs *MismatchError
+		require.ErrorAs(t, err, &differs)
+		require.ErrorContains(t, err, "the two types are the other way round")
+	}
+	require.NotContains(t, second(OpenDuplex[int64, reply]("pair", SideA, dir)).Error(), "round")
+	require.ErrorIs(t, second(OpenDuplex[string, int64]("pair", SideB, dir)), ErrMismatch)
+	alike := must[*Duplex[int64, int64]](t)(OpenDuplex[int64, int64]("alike", SideA, dir))
+	err := second(OpenDuplex[int64, int64]("alike", SideB, dir, WithCapacity(7)))
+	require.ErrorIs(t, err, ErrMismatch)
+	require.NotContains(t, err.Error(), "round")
+	require.NoError(t, alike.Detach())
+	require.NoError(t, RemoveDuplex("alike", dir))
 	require.NoError(t, a.Detach())
 	a = must[*Duplex[request, reply]](t)(OpenDuplex[request, reply]("pair", SideA, dir))
 	var wg sync.WaitGroup
