@@ -55,6 +55,13 @@ func fakeAlarms(t testing.TB, made func(*fakeAlarm)) {
 	}
 }
 
+// oneAlarm is where the fake of the one rhythm of a test arrives.
+func oneAlarm(t testing.TB) <-chan *fakeAlarm {
+	alarms := make(chan *fakeAlarm, 1)
+	fakeAlarms(t, func(a *fakeAlarm) { alarms <- a })
+	return alarms
+}
+
 // beat is a wait that begins shortly after the last one ended and ends at that time. It says for when the timer was set, -1 if it was not.
 func beat(r *rhythm, a **fakeAlarm, at time.Duration) time.Duration { return lateBeat(r, a, at, 0) }
 
@@ -306,8 +313,7 @@ func TestRhythmWakes(t *testing.T) {
 	}
 	for name, opts := range map[string][]Option{"many": nil, "single": {WithSingleSender(), WithSingleReceiver()}, "rendezvous": {WithCapacity(0)}} {
 		t.Run(name, func(t *testing.T) {
-			alarms := make(chan *fakeAlarm, 1)
-			fakeAlarms(t, func(a *fakeAlarm) { alarms <- a })
+			alarms := oneAlarm(t)
 			ch := openTest[int64](t, append([]Option{WithCapacity(1)}, opts...)...)
 			other := ch
 			if name != "single" {
@@ -336,8 +342,7 @@ func TestRhythmFinds(t *testing.T) {
 		t.Skip("with one CPU nobody spins, and nothing is to be in time for")
 	}
 	noBackstop(t)
-	alarms := make(chan *fakeAlarm, 1)
-	fakeAlarms(t, func(a *fakeAlarm) { alarms <- a })
+	alarms := oneAlarm(t)
 	ch := openTest[int64](t, WithCapacity(2))
 	s := &ch.Receiver.h.recv
 	inRhythm(s)
@@ -361,8 +366,7 @@ func TestRhythmPassesOn(t *testing.T) {
 		t.Skip("with one CPU nobody spins, and nothing is to be in time for")
 	}
 	noBackstop(t)
-	alarms := make(chan *fakeAlarm, 1)
-	fakeAlarms(t, func(a *fakeAlarm) { alarms <- a })
+	alarms := oneAlarm(t)
 	ch := openTest[int64](t, WithCapacity(2))
 	other := again(t, ch)
 	got := make(chan error, 2)
