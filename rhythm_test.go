@@ -105,6 +105,9 @@ func TestRhythm(t *testing.T) {
 		}
 		require.GreaterOrEqual(t, set, 45, every)
 		require.LessOrEqual(t, r.lead, 2*slack, "no more than is needed")
+		due, most := r.spin(r.last + every - slack)
+		require.InDelta(t, slack, due, float64(time.Microsecond), "after the timer has rung")
+		require.Equal(t, r.lead+overtime, most)
 
 		// It does not come any more: one timer in vain, and no other.
 		began := r.last + 10*time.Microsecond
