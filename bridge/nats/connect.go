@@ -49,9 +49,10 @@ func (l Login) options() ([]nats.Option, error) {
 // connectTimeout is how long a server may take to answer who connects; then it is taken for one that does not listen. Tests give it more.
 var connectTimeout = nats.DefaultTimeout
 
-// Connect connects to the server at that URL, or to one of several with commas between, and stays connected. While nobody listens there it goes on trying, as it does when the connection breaks, and
-// reports why, once for each reason; report may be nil. What waiting does not mend is an error at once: a login that is refused, a certificate that is not
-// trusted, a file that is none. A login that is refused later, twice in a row, closes the connection: then Send and Recv fail with the reason.
+// Connect connects to the server at that URL, or to one of several with commas between, and stays connected. While nobody listens there it goes on trying, as it does when
+// the connection breaks, and reports why, once for each reason; report may be nil. It is called from other goroutines, one at a time, and perhaps once more just after the
+// connection was closed. What waiting does not mend is an error at once: a login that is refused, a certificate that is not trusted, a file that is none. A login that is
+// refused later, twice in a row, closes the connection: then Send and Recv fail with the reason.
 func Connect(servers string, l Login, report func(event string)) (*nats.Conn, error) {
 	if report == nil {
 		report = func(string) {}
@@ -73,10 +74,15 @@ func Connect(servers string, l Login, report func(event string)) (*nats.Conn, er
 		}
 		reported = event
 	}
+	connected := func(event string, nc *nats.Conn) {
+		if url := nc.ConnectedUrlRedacted(); url != "" { // Else it is not any more: what comes next says so, unless nc was closed.
+			once(event + url)
+		}
+	}
 	opts := append(login,
 		nats.Name("shmchan bridge"), nats.Timeout(connectTimeout), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond), nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
-		nats.ConnectHandler(func(nc *nats.Conn) { once("connected to " + nc.ConnectedUrlRedacted()) }),
-		nats.ReconnectHandler(func(nc *nats.Conn) { once("connected again to " + nc.ConnectedUrlRedacted()) }),
+		nats.ConnectHandler(func(nc *nats.Conn) { connected("connected to ", nc) }),
+		nats.ReconnectHandler(func(nc *nats.Conn) { connected("connected again to ", nc) }),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { once("cannot connect, and tries again: " + err.Error()) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {

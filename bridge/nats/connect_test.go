@@ -366,6 +366,25 @@ func TestAServerThatComesLater(t *testing.T) {
 	}
 }
 
+// A connection that is closed before its goroutines have told that it is one: nothing is said to be connected to nowhere.
+func TestClosedBeforeItWasTold(t *testing.T) {
+	s, err := Serve("127.0.0.1:0", filepath.Join(t.TempDir(), "store"))
+	require.NoError(t, err)
+	defer func() { s.Shutdown(); s.WaitForShutdown() }()
+	for range 20 {
+		var r told
+		nc, err := Connect(s.ClientURL(), Login{}, r.report)
+		require.NoError(t, err)
+		over := make(chan struct{})
+		nc.SetClosedHandler(func(*nats.Conn) { close(over) }) // The last thing that its goroutines do.
+		nc.Close()
+		<-over
+		for line := range strings.Lines(r.all()) {
+			require.Equal(t, "connected to "+s.ClientURL(), line)
+		}
+	}
+}
+
 func TestPasswordsAreNotShown(t *testing.T) {
 	require.Equal(t, "nats://u:xxxxx@a:1, nats://b:2", strings.ReplaceAll(withoutPasswords("nats://u:p@a:1,nats://b:2"), ",", ", "))
 }

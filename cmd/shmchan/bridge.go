@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -70,8 +71,19 @@ has done anything says only why, there.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
-			o.Report = func(event string) { fmt.Fprintln(cmd.ErrOrStderr(), "shmchan bridge:", event) }
+			var mu sync.Mutex // guards over, and what is written
+			over := false     // then the connection's goroutines may still have an event to tell; why it ended is the last line
+			o.Report = func(event string) {
+				mu.Lock()
+				defer mu.Unlock()
+				if !over {
+					fmt.Fprintln(cmd.ErrOrStderr(), "shmchan bridge:", event)
+				}
+			}
 			n, err := o.run(ctx, w, args[0])
+			mu.Lock()
+			over = true
+			mu.Unlock()
 			if errors.Is(err, context.Canceled) {
 				err = nil
 			}
