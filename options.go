@@ -16,7 +16,7 @@ const DefaultCapacity = 1024
 // EnvDir names the environment variable that replaces the default directory.
 const EnvDir = "SHMCHAN_DIR"
 
-// Option changes how Open makes, attaches to or uses a channel.
+// Option changes how Open makes, attaches to or uses a channel. A nil one changes nothing.
 type Option func(*options)
 
 // Wait says how a handle waits.
@@ -58,11 +58,17 @@ type options struct {
 	invalid    string
 }
 
+func (o *options) apply(opts []Option) {
+	for _, f := range opts {
+		if f != nil {
+			f(o)
+		}
+	}
+}
+
 func newOptions(opts []Option) options {
 	o := options{capacity: -1, mode: 0o600}
-	for _, f := range opts {
-		f(&o)
-	}
+	o.apply(opts)
 	if o.dir == "" {
 		o.dir = os.Getenv(EnvDir)
 	}

@@ -659,6 +659,12 @@ func TestOpenChecksOptions(t *testing.T) {
 	}
 	_, err = Open[int64]("other", WithDir(t.TempDir()+"/none"))
 	require.ErrorIs(t, err, fs.ErrNotExist)
+	same, err := Open[int64]("test", nil, dir, nil)
+	require.NoError(t, err, "an option that is nil changes nothing")
+	require.NoError(t, same.Detach())
+	unnamed, err := New[int64](nil)
+	require.NoError(t, err)
+	require.NoError(t, unnamed.Detach())
 	_, err = Open[[1 << 15]byte]("other", dir, WithCapacity(1<<30))
 	require.Error(t, err)
 	_, err = Open[int64]("other", dir, WithCapacity(1<<30+1))

@@ -191,9 +191,7 @@ func unnamedLayout[T any]() (*layout, codec[T], error) {
 // unnamedOptions are the options of a channel without a name, where those about one do not apply.
 func unnamedOptions(opts []Option, l *layout) (options, error) {
 	stated := options{}
-	for _, f := range opts {
-		f(&stated)
-	}
+	stated.apply(opts)
 	stated.fit(l)
 	for _, option := range []struct {
 		name   string
