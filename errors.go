@@ -47,7 +47,7 @@ var (
 var (
 	// ErrBusy is returned when a single role, or a side of a pair, is held by a live handle; by calls of a single role
 	// inside its own SendFunc or RecvFunc; by FromFiles for files that were used before; by Hold where it cannot hold;
-	// and while another process is about to remove a channel of that name. Its text says which.
+	// and for as long as another process has the lock of its name, about to join, leave or remove it. Its text says which.
 	ErrBusy error = &sentinel{text: "busy"}
 	// ErrMismatch is returned when the channel is not what the caller says it is;
 	// a *MismatchError names the first difference.

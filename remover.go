@@ -1,6 +1,6 @@
 package shmchan
 
-// Who is about to take a name away, for errors that say so.
+// Who has the lock of a name, for errors that say so.
 //
 // Invariant: it is a hint for people. What is done is decided by locks alone.
 
@@ -21,7 +21,7 @@ func removing(name string, f *os.File) error {
 
 // remover says who has the name's lock of f and what that one does, and whose pid to let go on if it is stopped, else 0.
 func remover(f *os.File) (who, does string, stopped int) {
-	does = "is about to remove it"
+	does = "is about to join, leave or remove it"
 	switch pid, stopped := flockHolder(f); {
 	case pid == 0:
 		return "another process", does, 0

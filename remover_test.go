@@ -75,10 +75,10 @@ func TestStoppedCollector(t *testing.T) {
 			require.NotErrorIs(t, errOpen, ErrTooManyPeers)
 			require.Len(t, left, 1)
 			require.False(t, left[0].Goes)
-			who := "another process is about to remove it"
+			who := "another process is about to join, leave or remove it"
 			if _, err := os.Stat("/proc/locks"); err == nil && runtime.GOOS == "linux" {
-				who = fmt.Sprintf("pid %d is about to remove it, and is stopped", c.cmd.Process.Pid)
-				require.Equal(t, fmt.Sprintf("held by pid %d, which is about to remove it, and is stopped", c.cmd.Process.Pid), left[0].Why)
+				who = fmt.Sprintf("pid %d is about to join, leave or remove it, and is stopped", c.cmd.Process.Pid)
+				require.Equal(t, fmt.Sprintf("held by pid %d, which is about to join, leave or remove it, and is stopped", c.cmd.Process.Pid), left[0].Why)
 				require.ErrorContains(t, errOpen, fmt.Sprintf("let it go on (kill -CONT %d) or end it", c.cmd.Process.Pid))
 			}
 			require.ErrorContains(t, errOpen, who)
@@ -113,20 +113,20 @@ func TestRemover(t *testing.T) {
 		w, d, s := remover(f)
 		require.Equal(t, []any{who, does, stopped}, []any{w, d, s})
 	}
-	is("another process", "is about to remove it", 0)
+	is("another process", "is about to join, leave or remove it", 0)
 	if _, err := os.Stat("/proc/locks"); err != nil || runtime.GOOS != "linux" {
 		t.Skip("only Linux tells who has a lock")
 	}
 	require.True(t, lockName(f))
-	is("another goroutine of this process", "is about to remove it", 0)
+	is("another goroutine of this process", "is about to join, leave or remove it", 0)
 	unlockName(f)
 	c := start(t, "remover", path)
 	require.Equal(t, "true", c.line())
 	pid := c.cmd.Process.Pid
-	is(fmt.Sprintf("pid %d", pid), "is about to remove it", 0)
-	require.ErrorContains(t, removing("test", f), "is about to remove it; try again")
+	is(fmt.Sprintf("pid %d", pid), "is about to join, leave or remove it", 0)
+	require.ErrorContains(t, removing("test", f), "is about to join, leave or remove it; try again")
 	c.stop()
-	is(fmt.Sprintf("pid %d", pid), "is about to remove it, and is stopped", pid)
+	is(fmt.Sprintf("pid %d", pid), "is about to join, leave or remove it, and is stopped", pid)
 	c.signal(syscall.SIGCONT)
 	c.wait()
 }

@@ -322,7 +322,7 @@ func (s *soak) turn(c *soakChannel) {
 		c.nextTry = time.Now().Add(5 * time.Millisecond)
 		h, err := openHandle(c.name, c.layout, 0, []Option{WithDir(s.dir), WithAttach()})
 		switch {
-		case errors.Is(err, ErrBusy): // Somebody is stopped who is about to remove it.
+		case errors.Is(err, ErrBusy): // Somebody is stopped who has the lock of its name.
 			s.busy++
 		case err != nil:
 			require.ErrorIs(s.t, err, os.ErrNotExist)
@@ -469,7 +469,7 @@ func (s *soak) finish() {
 			if c.monitor != nil && c.monitor.ctl.closed.Load() == 0 {
 				// A receiver may be late to do so that was told before: then it is closed, and we are busy with that.
 				h, err := openHandle(c.name, c.layout, peerSends, []Option{WithDir(s.dir), WithAttach()})
-				if errors.Is(err, ErrBusy) && strings.Contains(err.Error(), "about to remove it") {
+				if errors.Is(err, ErrBusy) && strings.Contains(err.Error(), "about to join, leave or remove it") {
 					s.busy++
 					continue
 				}

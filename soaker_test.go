@@ -190,7 +190,7 @@ func (s *soaker[T]) run() error {
 	before := openDescriptors()
 	go s.obey()
 	for {
-		if err := s.open(); errors.Is(err, ErrBusy) && strings.Contains(err.Error(), "about to remove it") {
+		if err := s.open(); errors.Is(err, ErrBusy) && strings.Contains(err.Error(), "about to join, leave or remove it") {
 			s.rec.busy().Add(1) // Somebody was stopped there for a second. It says to try again.
 			continue
 		} else if err != nil {
