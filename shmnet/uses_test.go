@@ -172,7 +172,12 @@ func TestReverseProxy(t *testing.T) {
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "back"})
 	inner := clientOf(t, "test", dir)
 	proxy.Transport = inner.Transport
-	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: proxy}
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Else the server closes the request's body with the first byte of the answer, and the proxy's transport, which may just be looking whether
+		// there is more of that body, gives its connection up in the middle of the answer. Over TCP they do so too.
+		assert.NoError(t, http.NewResponseController(w).EnableFullDuplex())
+		proxy.ServeHTTP(w, r)
+	})}
 	go func() { _ = backend.Serve(back) }()
 	go func() { _ = server.Serve(front) }()
 	client := clientOf(t, "front", dir)
