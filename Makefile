@@ -1,6 +1,6 @@
 # The long forms of what `go test` and .ci/run do in short. Each shows how far it is.
 
-.PHONY: demo test ci model model-all instructions instructions-literal histories soak fuzz hostile foreign cover mutants bench
+.PHONY: demo test ci model model-all instructions instructions-literal histories soak fuzz hostile foreign cover late mutants bench
 
 TIME ?= 10m
 SEED ?= 0
@@ -45,6 +45,9 @@ foreign: # beside processes of 386, arm64 and s390x, and all tests on an emulate
 
 cover: # what the tests reach; fails below 90 %
 	.ci/run cover
+
+late: # all tests, with goroutines, threads and processes that get on late at random
+	GOWORK=off go -C tools run ./late -count=1 -timeout 60m github.com/shmchan/shmchan/...
 
 mutants: # break the ring and the recovery in every small way; -files, -only, -fast shorten it
 	GOWORK=off go -C tools run ./mutants
