@@ -378,7 +378,7 @@ func (o *others) await(what string, c chan error) error {
 // L is the look at the moment of death.
 func (o *others) afterDeath(l look, outcome outcome) {
 	o.t.Helper()
-	died := clock.Load()
+	died := startWatch()
 	began := time.Now()
 	// Who was parked goes on by itself, if it can, before anybody else does anything.
 	for what, w := range map[string]*worker{"the parked sender": o.sending, "the parked receiver": o.receiving} {
@@ -389,7 +389,7 @@ func (o *others) afterDeath(l look, outcome outcome) {
 			}
 		}
 	}
-	first := clock.Load() - died
+	first := died.took()
 	// Everybody else: those who were not there come.
 	opts := o.sc.options(o.dir)
 	if o.s == nil {
@@ -408,7 +408,7 @@ func (o *others) afterDeath(l look, outcome outcome) {
 	close(o.receiving.goOn)
 	o.must(o.await("to send on", o.sending.done))
 	o.must(o.await("to receive to the end", o.receiving.done))
-	took := clock.Load() - died
+	took := died.took()
 	slowest.note(took, time.Since(began))
 	require.LessOrEqual(o.t, took, int64(100), "ms until all had gone on (%d until who was parked had), %v by the clock on the wall", first, time.Since(began))
 	o.check(l, outcome)
