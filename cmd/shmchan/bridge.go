@@ -71,19 +71,10 @@ has done anything says only why, there.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
-			var mu sync.Mutex // guards over, and what is written
-			over := false     // then the connection's goroutines may still have an event to tell; why it ended is the last line
-			o.Report = func(event string) {
-				mu.Lock()
-				defer mu.Unlock()
-				if !over {
-					fmt.Fprintln(cmd.ErrOrStderr(), "shmchan bridge:", event)
-				}
-			}
+			report, over := reporter(cmd.ErrOrStderr())
+			o.Report = report
 			n, err := o.run(ctx, w, args[0])
-			mu.Lock()
-			over = true
-			mu.Unlock()
+			over()
 			if errors.Is(err, context.Canceled) {
 				err = nil
 			}
@@ -119,6 +110,26 @@ has done anything says only why, there.`,
 	jsonFlag(cmd, &o.asJSON)
 	f.DurationVar(&o.Duplicates, "duplicates", 2*time.Minute, "for how long the stream knows a value again")
 	return cmd
+}
+
+// reporter returns what writes events, a line each, until over is called: why a bridge ended is the last line, and the connection's goroutines may still have
+// something to tell then.
+func reporter(out io.Writer) (report func(event string), over func()) {
+	var mu sync.Mutex // guards ended, and what is written
+	ended := false
+	report = func(event string) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !ended {
+			fmt.Fprintln(out, "shmchan bridge:", event)
+		}
+	}
+	over = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		ended = true
+	}
+	return report, over
 }
 
 // bridged is what --json says at the end.

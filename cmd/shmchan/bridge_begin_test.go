@@ -100,3 +100,13 @@ func TestBridgeThatCannotBegin(t *testing.T) {
 	require.Equal(t, 1, ch.Len(), "nothing was taken")
 	require.NoError(t, ch.Detach())
 }
+
+// What a connection's goroutines tell once the bridge has ended is not written below why.
+func TestNothingIsReportedAfterTheEnd(t *testing.T) {
+	var out strings.Builder
+	report, over := reporter(&out)
+	report("connected")
+	over()
+	report("connected again")
+	require.Equal(t, "shmchan bridge: connected\n", out.String())
+}
