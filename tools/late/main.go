@@ -27,7 +27,7 @@ import (
 	"syscall"
 )
 
-// late is what the changed places call. Times are in microseconds; each is drawn below its most, evenly.
+// late is what the changed places call. Each time is drawn evenly below its most, which is in microseconds, in lateUntil in nanoseconds.
 const late = `package runtime
 
 //go:nosplit
@@ -136,7 +136,7 @@ func run(args []string) error {
 	if err := os.WriteFile(file, overlay, 0o600); err != nil {
 		return err
 	}
-	signal.Ignore(syscall.SIGINT) // go test has it too.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT) // go test has it too, and ends by it; what is ignored its tests would ignore.
 	test := exec.Command("go", append([]string{"test", "-overlay", file}, args...)...)
 	test.Dir, test.Stdout, test.Stderr = "..", os.Stdout, os.Stderr
 	test.Env = append(os.Environ(), "GOWORK=") // It is off for this module alone.
